@@ -1,0 +1,886 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Helpers shared by the tag storage selftests; see mts_test.h. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mts_test.h"
+
+#ifndef HWCAP2_MTE
+#define HWCAP2_MTE	(1UL << 18)
+#endif
+
+#define DT_ROOT		"/proc/device-tree"
+#define THP_SYSFS	"/sys/kernel/mm/transparent_hugepage"
+
+size_t mts_page_size = 4096;
+size_t mts_page_granules = 256;
+struct mts_region mts_regions[MTS_MAX_REGIONS];
+int mts_nr_regions;
+
+static int ktap_plan, ktap_count, ktap_failed, ktap_skipped;
+
+__attribute__((constructor)) static void mts_init(void)
+{
+	mts_page_size = sysconf(_SC_PAGESIZE);
+	mts_page_granules = mts_page_size / MTE_GRANULE;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+/* ---- KTAP ---- */
+
+void ktap_begin(int plan)
+{
+	ktap_plan = plan;
+	printf("KTAP version 1\n1..%d\n", plan);
+}
+
+bool ktap_result(bool ok, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	ktap_count++;
+	if (!ok)
+		ktap_failed++;
+	printf("%sok %d %s\n", ok ? "" : "not ", ktap_count, text);
+	return ok;
+}
+
+void ktap_skip(const char *why, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	ktap_count++;
+	ktap_skipped++;
+	printf("ok %d %s # SKIP %s\n", ktap_count, text, why);
+}
+
+void ktap_note(const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	/* One write: several processes share the stream. */
+	printf("# %s\n", text);
+	fflush(stdout);
+}
+
+int ktap_end(void)
+{
+	if (ktap_count != ktap_plan) {
+		printf("# planned %d results, got %d\n", ktap_plan, ktap_count);
+		return 1;
+	}
+	if (ktap_failed)
+		return 1;
+	return ktap_count && ktap_skipped == ktap_count ? KSFT_SKIP : 0;
+}
+
+void mts_need_mte(void)
+{
+	if (getauxval(AT_HWCAP2) & HWCAP2_MTE)
+		return;
+	printf("KTAP version 1\n1..0 # SKIP the machine has no MTE\n");
+	exit(KSFT_SKIP);
+}
+
+void mts_die(const char *what)
+{
+	printf("Bail out! %s: %s\n", what, strerror(errno));
+	fflush(stdout);
+	_exit(1);
+}
+
+/* ---- known contents ---- */
+
+unsigned int mts_tag_of(u64 key, size_t granule)
+{
+	if (!key)
+		return 0;
+	if (key & 1)
+		granule &= ~1UL;
+	return (mts_mix(key + (granule >> 4)) >> ((granule & 15) * 4)) & 0xf;
+}
+
+void mts_page_fill(void *page, u64 key)
+{
+	size_t i, n = mts_page_size / sizeof(u64);
+	u64 *p = page, v = key;
+
+	if (!key) {
+		memset(page, 0, mts_page_size);
+		return;
+	}
+	for (i = 0; i < n; i++, v += 0x9e3779b97f4a7c15UL)
+		p[i] = v;
+}
+
+void mts_page_tag(void *page, u64 key)
+{
+	size_t g, step = key & 1 ? 2 : 1;
+	bool zero = key & 2;
+
+	for (g = 0; g < mts_page_granules; g += step) {
+		void *p = mte_ptr((char *)page + g * MTE_GRANULE,
+				  mts_tag_of(key, g));
+
+		if (step == 1 && !zero)
+			mte_stg(p);
+		else if (step == 1)
+			mte_stzg(p);
+		else if (!zero)
+			mte_st2g(p);
+		else
+			mte_stz2g(p);
+	}
+}
+
+long mts_page_bad_word(const void *page, u64 key)
+{
+	size_t i, n = mts_page_size / sizeof(u64);
+	u64 step = key ? 0x9e3779b97f4a7c15UL : 0, v = key;
+	const volatile u64 *p = page;
+
+	for (i = 0; i < n; i++, v += step)
+		if (p[i] != v)
+			return i;
+	return -1;
+}
+
+long mts_page_bad_granule(const void *page, u64 key)
+{
+	size_t g;
+
+	for (g = 0; g < mts_page_granules; g++) {
+		const char *p = (const char *)page + g * MTE_GRANULE;
+
+		if (mte_ldg(p) != mts_tag_of(key, g))
+			return g;
+	}
+	return -1;
+}
+
+bool mts_data_ok(const char *what, const void *page, u64 key)
+{
+	u64 step = key ? 0x9e3779b97f4a7c15UL : 0, pfn;
+	size_t i, bad = 0, last = 0, n = mts_page_size / sizeof(u64);
+	const volatile u64 *p = page;
+	long w = mts_page_bad_word(page, key);
+
+	if (w < 0)
+		return true;
+	for (i = w; i < n; i++) {
+		if (p[i] != key + i * step) {
+			bad++;
+			last = i;
+		}
+	}
+	pfn = mts_pfn(page);
+	ktap_note("WRONG DATA %s: address %p pfn %#llx%s: word %ld expected %#llx actual %#llx; %zu wrong words, last %zu",
+		  what, (void *)&p[w], (unsigned long long)pfn,
+		  mts_pfn_in_storage(pfn) ? " (in tag storage)" : "", w,
+		  (unsigned long long)(key + w * step),
+		  (unsigned long long)p[w], bad, last);
+	return false;
+}
+
+bool mts_tags_ok(const char *what, const void *page, u64 key)
+{
+	long g = mts_page_bad_granule(page, key);
+	const char *p = page;
+	size_t i, bad = 0;
+	u64 pfn;
+
+	if (g < 0)
+		return true;
+	for (i = g; i < mts_page_granules; i++)
+		bad += mte_ldg(p + i * MTE_GRANULE) != mts_tag_of(key, i);
+	pfn = mts_pfn(page);
+	ktap_note("WRONG TAG %s: address %p pfn %#llx%s: granule %ld expected %u actual %u; %zu wrong tags",
+		  what, (void *)(p + g * MTE_GRANULE), (unsigned long long)pfn,
+		  mts_pfn_in_storage(pfn) ? " (in tag storage)" : "", g,
+		  mts_tag_of(key, g), mte_ldg(p + g * MTE_GRANULE), bad);
+	return false;
+}
+
+/* ---- page frames ---- */
+
+int mts_pfns(const void *addr, size_t pages, u64 *pfns)
+{
+	static int fd = -1;
+	static pid_t owner;
+	size_t i;
+	ssize_t n;
+	off_t at;
+
+	/* An inherited descriptor still shows the parent's memory. */
+	if (owner != getpid()) {
+		if (fd >= 0)
+			close(fd);
+		fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+		owner = getpid();
+	}
+	at = ((u64)addr & ~(0xffUL << 56)) / mts_page_size * sizeof(u64);
+	n = fd < 0 ? -1 : pread(fd, pfns, pages * sizeof(u64), at);
+	if (n != (ssize_t)(pages * sizeof(u64))) {
+		memset(pfns, 0, pages * sizeof(u64));
+		return -1;
+	}
+	for (i = 0; i < pages; i++)
+		pfns[i] = pfns[i] >> 63 ? pfns[i] & ((1UL << 55) - 1) : 0;
+	return 0;
+}
+
+u64 mts_pfn(const void *addr)
+{
+	u64 pfn;
+
+	mts_pfns(addr, 1, &pfn);
+	return pfn;
+}
+
+/* ---- files ---- */
+
+int mts_read_file(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	while (len < size - 1 && (n = read(fd, buf + len, size - 1 - len)) > 0)
+		len += n;
+	close(fd);
+	buf[len] = '\0';
+	return len;
+}
+
+int mts_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+static long long mts_file_key(const char *path, const char *key)
+{
+	char buf[8192], *line, *save;
+	size_t len = strlen(key);
+
+	if (mts_read_file(path, buf, sizeof(buf)) < 0)
+		return -1;
+	for (line = strtok_r(buf, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save))
+		if (!strncmp(line, key, len) &&
+		    (line[len] == ' ' || line[len] == ':'))
+			return strtoll(line + len + 1, NULL, 10);
+	return -1;
+}
+
+long long mts_meminfo(const char *key)
+{
+	return mts_file_key("/proc/meminfo", key);
+}
+
+long long mts_stat(const char *key)
+{
+	return mts_file_key(MTS_DEBUGFS "/stats", key);
+}
+
+bool mts_online(void)
+{
+	char buf[64];
+
+	return mts_read_file(MTS_DEBUGFS "/state", buf, sizeof(buf)) > 0 &&
+	       strstr(buf, "[online]");
+}
+
+bool mts_kernel_patched(void)
+{
+	static int patched = -1;
+	char line[256];
+	FILE *f;
+
+	if (patched >= 0)
+		return patched;
+	patched = 0;
+	f = fopen("/proc/kallsyms", "re");
+	while (f && !patched && fgets(line, sizeof(line), f))
+		patched = strstr(line, "mte_tag_storage") &&
+			  !strchr(line, '[');
+	if (f)
+		fclose(f);
+	return patched;
+}
+
+int mts_release(void)
+{
+	return mts_write_file(MTS_DEBUGFS "/trigger/release", "1");
+}
+
+double mts_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+int mts_cpus(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+void mts_pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu % mts_cpus(), &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* ---- geometry ---- */
+
+static u32 dt_u32(const char *path, u32 otherwise)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	u8 b[4];
+	ssize_t n;
+
+	if (fd < 0)
+		return otherwise;
+	n = read(fd, b, sizeof(b));
+	close(fd);
+	if (n != 4)
+		return otherwise;
+	return (u32)b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
+}
+
+static int dt_reg(const char *path, u32 acells, u32 scells, u64 *start,
+		  u64 *end)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	u8 b[64];
+	ssize_t n;
+	u64 size = 0;
+	u32 i;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, b, sizeof(b));
+	close(fd);
+	if (n < (ssize_t)(acells + scells) * 4)
+		return -1;
+	*start = 0;
+	for (i = 0; i < acells * 4; i++)
+		*start = *start << 8 | b[i];
+	for (; i < (acells + scells) * 4; i++)
+		size = size << 8 | b[i];
+	*end = *start + size;
+	return 0;
+}
+
+static int dt_memory(u32 phandle, u64 *start, u64 *end)
+{
+	u32 ac = dt_u32(DT_ROOT "/#address-cells", 2);
+	u32 sc = dt_u32(DT_ROOT "/#size-cells", 2);
+	char path[512];
+	struct dirent *e;
+	int ret = -1;
+	DIR *dir = opendir(DT_ROOT);
+
+	while (dir && ret && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "memory", 6))
+			continue;
+		snprintf(path, sizeof(path), DT_ROOT "/%s/phandle", e->d_name);
+		if (dt_u32(path, 0) != phandle)
+			continue;
+		snprintf(path, sizeof(path), DT_ROOT "/%s/reg", e->d_name);
+		ret = dt_reg(path, ac, sc, start, end);
+	}
+	if (dir)
+		closedir(dir);
+	return ret;
+}
+
+static u64 gcd(u64 a, u64 b)
+{
+	return b ? gcd(b, a % b) : a;
+}
+
+int mts_load_regions(void)
+{
+	u32 ac = dt_u32(DT_ROOT "/reserved-memory/#address-cells", 2);
+	u32 sc = dt_u32(DT_ROOT "/reserved-memory/#size-cells", 2);
+	DIR *dir = opendir(DT_ROOT "/reserved-memory");
+	struct dirent *e;
+	char path[512];
+
+	mts_nr_regions = 0;
+	while (dir && mts_nr_regions < MTS_MAX_REGIONS && (e = readdir(dir))) {
+		struct mts_region *r = &mts_regions[mts_nr_regions];
+		u32 phandle;
+
+		if (strncmp(e->d_name, "tag-storage@", 12))
+			continue;
+		snprintf(path, sizeof(path),
+			 DT_ROOT "/reserved-memory/%s/reg", e->d_name);
+		if (dt_reg(path, ac, sc, &r->start, &r->end))
+			continue;
+		snprintf(path, sizeof(path),
+			 DT_ROOT "/reserved-memory/%s/block-size", e->d_name);
+		r->block_size = dt_u32(path, 0);
+		snprintf(path, sizeof(path),
+			 DT_ROOT "/reserved-memory/%s/tagged-memory",
+			 e->d_name);
+		phandle = dt_u32(path, 0);
+		if (!r->block_size ||
+		    dt_memory(phandle, &r->data_start, &r->data_end))
+			continue;
+		r->block_pages = r->block_size /
+				 gcd(r->block_size, mts_page_size);
+		mts_nr_regions++;
+	}
+	if (dir)
+		closedir(dir);
+	return mts_nr_regions;
+}
+
+static bool in_range(u64 pfn, u64 start, u64 end)
+{
+	u64 addr = pfn * mts_page_size;
+
+	return addr >= start && addr < end;
+}
+
+bool mts_pfn_in_storage(u64 pfn)
+{
+	static bool loaded;
+	int i;
+
+	if (!loaded) {
+		mts_load_regions();
+		loaded = true;
+	}
+	for (i = 0; pfn && i < mts_nr_regions; i++)
+		if (in_range(pfn, mts_regions[i].start, mts_regions[i].end))
+			return true;
+	return false;
+}
+
+/* The region and number of the tag block that serves the page. */
+static int mts_block_of(u64 pfn, u64 *block)
+{
+	int i;
+
+	for (i = 0; i < mts_nr_regions; i++) {
+		const struct mts_region *r = &mts_regions[i];
+
+		if (!in_range(pfn, r->data_start, r->data_end))
+			continue;
+		*block = (pfn - r->data_start / mts_page_size) /
+			 (32 * r->block_pages);
+		return i;
+	}
+	return -1;
+}
+
+/* ---- the states of the blocks ---- */
+
+struct mts_run {
+	u64 first;
+	u64 count;
+	int region;		/* index into mts_regions[] */
+	char state[20];
+};
+
+struct mts_blocks {
+	size_t nr;
+	struct mts_run run[];
+};
+
+/*
+ * The module numbers its regions as it likes; `regions` says which storage
+ * range each number stands for: the first hexadecimal number of a line.
+ */
+static void mts_map_region_numbers(int *map, size_t nr)
+{
+	char line[512];
+	FILE *f = fopen(MTS_DEBUGFS "/regions", "re");
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		map[i] = -1;
+	while (f && fgets(line, sizeof(line), f)) {
+		char *end, *hex;
+		unsigned long index = strtoul(line, &end, 10);
+		u64 start;
+		int r;
+
+		hex = strstr(line, "0x");
+		if (end == line || index >= nr || !hex)
+			continue;
+		start = strtoull(hex, NULL, 16);
+		for (r = 0; r < mts_nr_regions; r++)
+			if (mts_regions[r].start == start)
+				map[index] = r;
+	}
+	if (f)
+		fclose(f);
+}
+
+struct mts_blocks *mts_blocks_read(void)
+{
+	struct mts_blocks *b;
+	int map[MTS_MAX_REGIONS];
+	size_t room = 1024;
+	char line[256];
+	FILE *f;
+
+	mts_load_regions();
+	if (!mts_nr_regions)
+		return NULL;
+	f = fopen(MTS_DEBUGFS "/blocks", "re");
+	if (!f)
+		return NULL;
+	mts_map_region_numbers(map, ARRAY_SIZE(map));
+	b = malloc(sizeof(*b) + room * sizeof(b->run[0]));
+	if (!b)
+		mts_die("malloc");
+	b->nr = 0;
+	while (fgets(line, sizeof(line), f)) {
+		struct mts_run *run;
+		unsigned long long first, count;
+		unsigned int region;
+		char state[20];
+
+		if (sscanf(line, "%u %llu %llu %19s", &region, &first, &count,
+			   state) != 4)
+			continue;
+		if (region >= ARRAY_SIZE(map) || map[region] < 0)
+			continue;
+		if (b->nr == room) {
+			room *= 2;
+			b = realloc(b, sizeof(*b) + room * sizeof(b->run[0]));
+			if (!b)
+				mts_die("realloc");
+		}
+		run = &b->run[b->nr++];
+		run->first = first;
+		run->count = count;
+		run->region = map[region];
+		strcpy(run->state, state);
+	}
+	fclose(f);
+	return b;
+}
+
+void mts_blocks_free(struct mts_blocks *b)
+{
+	free(b);
+}
+
+const char *mts_block_state(const struct mts_blocks *b, u64 pfn)
+{
+	u64 block;
+	int region = mts_block_of(pfn, &block);
+	size_t i;
+
+	if (region < 0)
+		return NULL;
+	for (i = 0; i < b->nr; i++) {
+		const struct mts_run *run = &b->run[i];
+
+		if (run->region == region && block >= run->first &&
+		    block - run->first < run->count)
+			return run->state;
+	}
+	return "unlisted";
+}
+
+long mts_pages_untaggable(const char *what, const void *addr, size_t pages)
+{
+	u64 *before = calloc(pages, sizeof(u64));
+	u64 *after = calloc(pages, sizeof(u64));
+	struct mts_blocks *b;
+	long bad = 0;
+	int tries;
+	size_t i;
+
+	if (!before || !after)
+		mts_die("calloc");
+	for (tries = 0; tries < 10; tries++) {
+		bad = 0;
+		mts_pfns(addr, pages, before);
+		b = mts_blocks_read();
+		mts_pfns(addr, pages, after);
+		if (!b) {
+			bad = -1;
+			break;
+		}
+		for (i = 0; i < pages; i++) {
+			const char *state;
+
+			if (!before[i])
+				continue;
+			/* Moved meanwhile: the snapshot says nothing. */
+			if (before[i] != after[i])
+				continue;
+			state = mts_block_state(b, before[i]);
+			if (mts_pfn_in_storage(before[i]))
+				state = "tag storage itself";
+			else if (!state || !strcmp(state, "reserved") ||
+				 !strcmp(state, "static"))
+				continue;
+			bad++;
+			if (bad < 4 && tries == 9)
+				ktap_note("NOT TAGGABLE %s: page %zu pfn %#llx is %s",
+					  what, i,
+					  (unsigned long long)before[i], state);
+		}
+		mts_blocks_free(b);
+		if (!bad)
+			break;
+		usleep(1000);
+	}
+	free(before);
+	free(after);
+	return bad;
+}
+
+static int cmp_u64(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+long mts_blocks_of(const void *addr, size_t pages)
+{
+	u64 *pfns, block;
+	long nr = 0;
+	size_t i, n = 0;
+
+	if (mts_load_regions() <= 0)
+		return -1;
+	pfns = calloc(pages, sizeof(u64));
+	if (!pfns)
+		mts_die("calloc");
+	mts_pfns(addr, pages, pfns);
+	for (i = 0; i < pages; i++) {
+		int region = pfns[i] ? mts_block_of(pfns[i], &block) : -1;
+
+		if (region >= 0)
+			pfns[n++] = (u64)region << 56 | block;
+	}
+	qsort(pfns, n, sizeof(u64), cmp_u64);
+	for (i = 0; i < n; i++)
+		nr += !i || pfns[i] != pfns[i - 1];
+	free(pfns);
+	return nr;
+}
+
+/* ---- mappings ---- */
+
+void *mts_map(size_t bytes, int prot, int flags, size_t align)
+{
+	size_t extra = align > mts_page_size ? align : 0;
+	char *p, *at;
+
+	p = mmap(NULL, bytes + extra, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags,
+		 -1, 0);
+	if (p == MAP_FAILED)
+		mts_die("mmap");
+	if (!extra)
+		return p;
+	at = (char *)(((u64)p + align - 1) & ~(align - 1));
+	if (at > p)
+		munmap(p, at - p);
+	if (at + bytes < p + bytes + extra)
+		munmap(at + bytes, p + bytes + extra - (at + bytes));
+	return at;
+}
+
+long long mts_free_floor(void)
+{
+	long long total = mts_meminfo("MemTotal"), kib = 2048;
+
+	/* The kernel's own formula for min_free_kbytes, and some more. */
+	while (kib * kib < total * 16)
+		kib += 256;
+	return kib + kib / 2 + 1024;
+}
+
+int mts_grab_storage(struct mts_grab *grab, size_t want)
+{
+	long long floor_kib = mts_free_floor();
+	const char *knob = "/proc/sys/vm/min_free_kbytes";
+	char old[32] = "", new[32];
+	size_t i, j, n, found = 0;
+	u64 pfns[256];
+
+	grab->pages = mts_meminfo("MemTotal") * 1024 / mts_page_size;
+	grab->base = mts_map(grab->pages * mts_page_size, PROT_RW,
+			     MAP_NORESERVE, 0);
+	madvise(grab->base, grab->pages * mts_page_size, MADV_NOHUGEPAGE);
+	/*
+	 * With huge pages enabled the kernel keeps up to 5 % of memory free,
+	 * which is more than all of tag storage: it would never be used.
+	 */
+	mts_read_file(knob, old, sizeof(old));
+	snprintf(new, sizeof(new), "%lld", floor_kib * 2 / 3);
+	mts_write_file(knob, new);
+	for (i = 0; i < grab->pages && found < want; i += n) {
+		char *p = grab->base + i * mts_page_size;
+
+		n = grab->pages - i;
+		if (n > ARRAY_SIZE(pfns))
+			n = ARRAY_SIZE(pfns);
+		if (mts_meminfo("MemFree") < floor_kib)
+			break;
+		if (madvise(p, n * mts_page_size, MADV_POPULATE_WRITE))
+			break;
+		mts_pfns(p, n, pfns);
+		for (j = 0; j < n; j++)
+			found += mts_pfn_in_storage(pfns[j]);
+	}
+	grab->nr = 0;
+	for (i = 0; i < grab->pages; i += n) {
+		char *p = grab->base + i * mts_page_size;
+
+		n = grab->pages - i;
+		if (n > ARRAY_SIZE(pfns))
+			n = ARRAY_SIZE(pfns);
+		if (mts_pfns(p, n, pfns))
+			mts_die("pagemap");
+		for (j = 0; j < n; j++) {
+			if (mts_pfn_in_storage(pfns[j]))
+				grab->nr++;
+			else if (pfns[j])
+				madvise(p + j * mts_page_size, mts_page_size,
+					MADV_DONTNEED);
+		}
+	}
+	if (old[0])
+		mts_write_file(knob, old);
+	return grab->nr ? 0 : -1;
+}
+
+bool mts_is_thp(const void *addr)
+{
+	unsigned long start, end, value;
+	bool inside = false, huge = false;
+	char line[512];
+	FILE *f = fopen("/proc/self/smaps", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2 &&
+		    strchr(line, '-'))
+			inside = (u64)addr >= start && (u64)addr < end;
+		else if (inside &&
+			 sscanf(line, "AnonHugePages: %lu", &value) == 1)
+			huge = value >= 2048;
+	}
+	if (f)
+		fclose(f);
+	return huge;
+}
+
+bool mts_thp_enable(void)
+{
+	mts_write_file(THP_SYSFS "/enabled", "madvise");
+	mts_write_file(THP_SYSFS "/hugepages-2048kB/enabled", "inherit");
+	return !mts_write_file(THP_SYSFS "/defrag", "madvise");
+}
+
+bool mts_mthp_enable(unsigned int kib)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), THP_SYSFS "/hugepages-%ukB/enabled", kib);
+	return !mts_write_file(path, "madvise");
+}
+
+void *mts_map_thp(int prot, bool *is_huge)
+{
+	char *p;
+
+	mts_thp_enable();
+	p = mts_map(SZ_2M, prot, 0, SZ_2M);
+	if (madvise(p, SZ_2M, MADV_HUGEPAGE)) {
+		*is_huge = false;
+		return p;
+	}
+	*(volatile char *)p = 0;
+	*is_huge = mts_is_thp(p);
+	return p;
+}
+
+/* ---- tag checks ---- */
+
+static sigjmp_buf check_env;
+static volatile sig_atomic_t check_code;
+
+static void check_handler(int sig, siginfo_t *si, void *uc)
+{
+	(void)sig;
+	(void)uc;
+	check_code = si->si_code;
+	siglongjmp(check_env, 1);
+}
+
+int mts_checked_load(const void *p, unsigned int tag)
+{
+	struct sigaction sa = { .sa_flags = SA_SIGINFO }, old;
+	const void *tagged = mte_ptr(p, tag);
+	volatile int ret = 0;
+	unsigned int value;
+
+	sa.sa_sigaction = check_handler;
+	sigaction(SIGSEGV, &sa, &old);
+	if (!sigsetjmp(check_env, 1)) {
+		if (prctl(PR_SET_TAGGED_ADDR_CTRL,
+			  PR_TAGGED_ADDR_ENABLE | PR_MTE_TCF_SYNC |
+			  (0xfffeUL << PR_MTE_TAG_SHIFT), 0, 0, 0))
+			ret = -1;
+		else
+			asm volatile("ldrb %w0, [%1]"
+				     : "=r"(value) : "r"(tagged) : "memory");
+	} else {
+		ret = check_code;
+	}
+	prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE | PR_MTE_TCF_NONE,
+	      0, 0, 0);
+	sigaction(SIGSEGV, &old, NULL);
+	return ret;
+}
