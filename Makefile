@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The lab: "make help" lists what there is. Every target does its own set-up;
+# what it builds is cached under ~/.cache/mte-tag-storage by a hash of its inputs.
+# The module itself is built from Kbuild.
+
+SCRIPTS := $(CURDIR)/scripts
+CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/mte-tag-storage
+
+# Not for the builds that the scripts start: each chooses its own.
+MAKEFLAGS += --no-print-directory
+unexport MAKEFLAGS MFLAGS
+
+help:
+	@echo 'make run         boot an emulated MTE machine and watch the module work'
+	@echo 'make test        all tests on emulated machines (TESTS="name pattern*" for some)'
+	@echo 'make test-debug  the same with a debug kernel (KASAN, lockdep, kmemleak; slow)'
+	@echo 'make bench       measure'
+	@echo 'make torture     long random runs'
+	@echo 'make shell       a shell on an emulated machine'
+	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
+	@echo 'make lint        static checks'
+	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
+	@echo 'make setup       install the packages the lab needs'
+	@echo 'make clean       remove the cache: kernels, emulator, runs'
+
+setup:
+	@$(SCRIPTS)/setup
+
+run: setup
+	@$(SCRIPTS)/vm --mem 512M --smp 2 --run demo --plain --show ktap --timeout 120
+
+test: setup
+	@$(SCRIPTS)/test $(TESTS)
+
+test-debug: setup
+	@$(SCRIPTS)/test --debug $(TESTS)
+
+bench torture:
+	@if [ -x $(SCRIPTS)/$@ ]; then exec $(SCRIPTS)/$@; fi; \
+	echo "make $@: scripts/$@ does not exist yet; 'make test' is what there is" >&2; \
+	exit 1
+
+shell: setup
+	@$(SCRIPTS)/vm --interactive $(VMFLAGS)
+
+module: setup
+	@$(SCRIPTS)/build-module $(if $(KDIR),--kdir "$(KDIR)")
+
+lint: setup
+	@$(SCRIPTS)/lint
+
+artifacts: setup
+	@$(SCRIPTS)/artifacts
+
+clean:
+	rm -rf "$(CACHE)"
+
+.PHONY: help setup run test test-debug bench torture shell module lint artifacts clean

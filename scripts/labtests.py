@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The list of tests: its entries, running one, comparing with what was expected.
+
+A line of the list: NAME TIMEOUT OPTIONS TEST [ARGS...], where OPTIONS is '-' or
+comma separated:
+
+  mem=1G smp=2 numa=2 block-size=8192 icount dtb=F    the machine
+  machine=K=V       property of the virt machine; may be repeated
+  append=WORD       kernel parameter; may be repeated
+  module=broken     the deliberately broken module instead of the real one
+  flavour=vanilla   the unpatched kernel
+  kernel=debug|normal   only with (without) --debug
+  expect=pass|fail|CLASS   fail: a result must be "not ok"; a class (see
+                    lablib.py): the run's headline must be just that
+  plain             no KTAP; the exit status of TEST is the verdict
+  host-kill         kill the emulator when the test has started (canary)
+
+TEST is /tests/TEST in the guest.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import lablib
+from lablib import SCRIPTS, TOP, die
+
+DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
+                 os.path.join(TOP, "selftests", "canary", "tests.list")]
+FLAGS = {"icount", "plain", "host-kill"}
+KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
+        "kernel", "expect"}
+# What may come with a class, without being a second failure.
+COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "timeout", "no_verdict", "vm_died"}
+
+
+class Entry:
+    def __init__(self, line, where):
+        words = line.split()
+        if len(words) < 4:
+            die(f"{where}: wanted NAME TIMEOUT OPTIONS TEST [ARGS...]: {line}")
+        self.name = words[0]
+        self.options = {}
+        self.machine, self.append = [], []
+        self.flags = set()
+        try:
+            self.timeout = float(words[1])
+        except ValueError:
+            die(f"{where}: bad timeout '{words[1]}'")
+        for item in [] if words[2] == "-" else words[2].split(","):
+            key, sep, value = item.partition("=")
+            if item in FLAGS:
+                self.flags.add(item)
+            elif key not in KEYS or not sep:
+                die(f"{where}: unknown option '{item}'")
+            elif key == "machine":
+                self.machine.append(value)
+            elif key == "append":
+                self.append.append(value)
+            else:
+                self.options[key] = value
+        self.test = words[3]
+        self.args = words[4:]
+        self.smp = int(self.options.get("smp", "2"))
+
+    def wanted(self, debug):
+        kernel = self.options.get("kernel")
+        return kernel is None or kernel == ("debug" if debug else "normal")
+
+    def vm_args(self, rundir, debug, artifacts):
+        opts = self.options
+        args = ["--rundir", rundir, "--run", self.test, "--timeout", str(self.timeout)]
+        if self.args:
+            args += ["--args", ",".join(self.args)]
+        for key in ("mem", "smp", "numa", "block-size"):
+            if key in opts:
+                args += ["--" + key, opts[key]]
+        if "dtb" in opts:
+            args += ["--dtb", os.path.join(TOP, opts["dtb"])]
+        for item in self.machine:
+            args += ["--machine", item]
+        for item in self.append:
+            args += ["--append", item]
+        if self.flags & {"icount"}:
+            args += ["--icount"]
+        if self.flags & {"plain"}:
+            args += ["--plain"]
+        if debug:
+            args += ["--debug"]
+        if "flavour" in opts:
+            args += ["--flavour", opts["flavour"]]
+        else:
+            args += artifacts
+        if "module" in opts:
+            if opts["module"] != "broken":
+                die(f"{self.name}: unknown module '{opts['module']}'")
+            built = lablib.artifact("build-module", "--break", *(["--debug"] if debug else []))
+            args += ["--module", built["MODULE"]]
+        return args
+
+
+def read_list(path):
+    entries = []
+    try:
+        with open(path, encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                line = line.split("#", 1)[0].strip()
+                if line:
+                    entries.append(Entry(line, f"{os.path.relpath(path, TOP)}:{number}"))
+    except FileNotFoundError:
+        die(f"no list of tests: {path}")
+    return entries
+
+
+def compare(expect, verdict):
+    """(passed, reasons) of a run, against what the list expects of it."""
+    classes, reasons = verdict["classes"], verdict["reasons"]
+    if expect == "pass":
+        return not classes, reasons
+    found = f"found: {'; '.join(reasons) if reasons else 'a good run'}"
+    if expect == "fail":
+        if "ktap_failed" in classes and not {"timeout", "no_verdict", "vm_died"} & set(classes):
+            return True, []
+        return False, ["expected a test result 'not ok'; " + found]
+    if classes and classes[0] == expect and set(classes[1:]) <= COMPANIONS:
+        return True, []
+    return False, [f"expected '{expect}'; " + found]
+
+
+def kill_when_started(rundir, stop):
+    """Canary: the emulator dies in the middle of a test."""
+    while not stop.is_set():
+        if "# boot " in lablib.read_text(os.path.join(rundir, "ktap.log")):
+            pid = int(lablib.read_text(os.path.join(rundir, "qemu.pid")))
+            os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(0.1)
+
+
+def run_entry(entry, rundir, debug=False, artifacts=(), show="none"):
+    """Boot it. Returns (status, verdict), status one of pass, fail, skip, setup."""
+    os.makedirs(rundir, exist_ok=True)
+    stop = threading.Event()
+    if "host-kill" in entry.flags:
+        threading.Thread(target=kill_when_started, args=(rundir, stop), daemon=True).start()
+    cmd = [os.path.join(SCRIPTS, "vm"), "--show", show,
+           *entry.vm_args(rundir, debug, list(artifacts))]
+    out = None if show != "none" else subprocess.PIPE
+    with subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=out,
+                          stderr=subprocess.PIPE if out else None, text=True) as vm:
+        try:
+            _, errors = vm.communicate()
+        except BaseException:
+            vm.terminate()
+            raise
+        finally:
+            stop.set()
+    path = os.path.join(rundir, "verdict")
+    if not os.path.exists(path):
+        return "setup", {"reasons": (errors or "").strip().splitlines()[-3:] or
+                         ["nothing was run"], "classes": ["setup"], "seconds": 0}
+    verdict = lablib.read_json(path)
+    passed, reasons = compare(entry.options.get("expect", "pass"), verdict)
+    verdict["reasons"] = reasons
+    if passed and verdict["skipped"]:
+        return "skip", verdict
+    return ("pass" if passed else "fail"), verdict

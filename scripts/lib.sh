@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# Shared helpers of the lab's scripts: cache directory, content hashes, locks,
+# progress and packages. Source it; it defines functions and two variables.
+#
+# MTS_TOP    the checkout
+# MTS_CACHE  everything the lab makes, each entry keyed by a hash of its inputs
+
+MTS_TOP=$(cd "$(dirname "$0")/.." && pwd)
+MTS_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/mte-tag-storage
+MTS_JOBS=${MTS_JOBS:-$(nproc)}
+MTS_CROSS=aarch64-linux-gnu-
+export MTS_TOP MTS_CACHE
+
+# Progress goes to stderr: stdout is for results that other programs read.
+say() {
+	printf '[%s] %s\n' "${0##*/}" "$*" >&2
+}
+
+die() {
+	printf '[%s] error: %s\n' "${0##*/}" "$*" >&2
+	exit 2
+}
+
+# run_logged LOG TEXT CMD...: run a long command with its output in LOG. Shows
+# that it is alive every few seconds, and the end of LOG when it fails.
+run_logged() {
+	_log=$1
+	_text=$2
+	shift 2
+	mkdir -p "$(dirname "$_log")"
+	say "$_text (log: $_log)"
+	_t0=$(date +%s)
+	# Without the lock's descriptor: a child that outlives us must not hold it.
+	"$@" >"$_log" 2>&1 </dev/null 9>&- &
+	_pid=$!
+	trap 'kill "$_pid" 2>/dev/null; wait "$_pid" 2>/dev/null; exit 130' INT TERM HUP
+	_n=0
+	while kill -0 "$_pid" 2>/dev/null; do
+		sleep 1
+		_n=$((_n + 1))
+		if [ $((_n % 15)) -eq 0 ]; then
+			say "  ... ${_n} s, $(wc -l <"$_log") lines of output"
+		fi
+	done
+	_rc=0
+	wait "$_pid" || _rc=$?
+	trap - INT TERM HUP
+	if [ "$_rc" -ne 0 ]; then
+		tail -n 40 "$_log" >&2
+		say "failed: $_text (status $_rc, full log: $_log)"
+		return "$_rc"
+	fi
+	say "  done in $(($(date +%s) - _t0)) s"
+}
+
+# hash_files [PATH...]: one hash of the names and contents of files and trees.
+# Names are relative to the checkout, so that every clone gets the same hash.
+hash_files() {
+	for _p in "$@"; do
+		if [ -d "$_p" ]; then
+			find "$_p" -type f ! -name '*.pyc' ! -name '*.swp'
+		elif [ -e "$_p" ]; then
+			printf '%s\n' "$_p"
+		else
+			printf 'absent: %s\n' "$_p"
+		fi
+	done | LC_ALL=C sort | while IFS= read -r _f; do
+		printf '%s ' "${_f#"$MTS_TOP"/}"
+		if [ -e "$_f" ]; then
+			sha256sum <"$_f"
+		else
+			echo absent
+		fi
+	done | sha256sum | cut -c1-64
+}
+
+# hash_text: hash of stdin, short enough for a directory name.
+hash_text() {
+	sha256sum | cut -c1-16
+}
+
+# take_lock NAME: one builder of NAME at a time; the lock goes when we exit.
+take_lock() {
+	mkdir -p "$MTS_CACHE/locks"
+	exec 9>"$MTS_CACHE/locks/$1"
+	if ! flock -n 9; then
+		say "waiting for another run that builds $1"
+		flock 9
+	fi
+}
+
+drop_lock() {
+	exec 9>&-
+}
+
+# tmp_dir NAME: a fresh directory beside its final place, for build-and-rename.
+# What killed runs left behind is removed; the caller holds the lock for NAME.
+tmp_dir() {
+	mkdir -p "$(dirname "$MTS_CACHE/$1")"
+	rm -rf "$MTS_CACHE/$1".tmp.*
+	mktemp -d "$MTS_CACHE/$1.tmp.XXXXXX"
+}
+
+have_pkg() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# need_pkgs PKG...: install what is missing; touches nothing otherwise.
+need_pkgs() {
+	_missing=
+	for _pkg in "$@"; do
+		have_pkg "$_pkg" || _missing="$_missing $_pkg"
+	done
+	[ -n "$_missing" ] || return 0
+	[ "$(id -u)" -eq 0 ] ||
+		die "missing packages; as root: apt-get install --no-install-recommends$_missing"
+	say "installing packages:$_missing"
+	mkdir -p "$MTS_CACHE/locks"
+	(
+		flock 8
+		export DEBIAN_FRONTEND=noninteractive
+		# shellcheck disable=SC2086 # a list of words
+		set -- $_missing
+		# The package lists may be absent or too old; refresh only then.
+		apt-get -qq -o DPkg::Lock::Timeout=600 install -y \
+			--no-install-recommends "$@" </dev/null >&2 2>/dev/null || {
+			apt-get -qq update >&2 &&
+				apt-get -qq -o DPkg::Lock::Timeout=600 install -y \
+					--no-install-recommends "$@" </dev/null >&2
+		}
+	) 8>"$MTS_CACHE/locks/apt" || die "could not install:$_missing"
+}
+
+# pkg_version PKG: version of an installed package.
+pkg_version() {
+	dpkg-query -W -f '${Version}' "$1" 2>/dev/null
+}
+
+# The compiler as the caches see it: its version with the package's revision.
+compiler_id() {
+	"${MTS_CROSS}gcc" --version | head -n 1
+	"${MTS_CROSS}ld" --version | head -n 1
+}
+
+use_ccache() {
+	export CCACHE_DIR="$MTS_CACHE/ccache"
+	export CCACHE_MAXSIZE="${CCACHE_MAXSIZE:-5G}"
+	# Build directories of all flavours share objects: see build-kernel.
+	export CCACHE_NOHASHDIR=1
+	export CCACHE_SLOPPINESS=include_file_mtime,include_file_ctime
+}
+
+# Nothing of the host and the time gets into a kernel or a module.
+fixed_build_env() {
+	export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026'
+	export KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=mte-tag-storage
+	export KBUILD_BUILD_VERSION=1
+	export SOURCE_DATE_EPOCH=1767225600
+	export LC_ALL=C
+}

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# Helpers of the guest's shell tests. Standard output is KTAP and nothing else;
+# remarks go to standard error, which is the console.
+#
+#	. ./lib.sh
+#	ktap_plan 2
+#	check "module loads" mts_load
+#	if [ "$(mts_stat blocks_bad)" = 0 ]; then
+#		ktap_ok "no bad blocks"
+#	else
+#		ktap_fail "no bad blocks" "blocks_bad=$(mts_stat blocks_bad)"
+#	fi
+#	ktap_done
+
+MTS_KO=${MTS_KO:-/lib/modules/mte_tag_storage.ko}
+MTS_DEBUGFS=/sys/kernel/debug/mte_tag_storage
+
+ktap_total=0
+ktap_failed=0
+ktap_skipped=0
+ktap_planned=
+
+# ktap_plan N: the first output; N results must follow.
+ktap_plan() {
+	ktap_planned=$1
+	echo "KTAP version 1"
+	echo "1..$1"
+}
+
+ktap_ok() {
+	ktap_total=$((ktap_total + 1))
+	echo "ok $ktap_total $1"
+}
+
+# ktap_fail DESC [REASON]
+ktap_fail() {
+	ktap_total=$((ktap_total + 1))
+	ktap_failed=$((ktap_failed + 1))
+	[ -z "${2:-}" ] || echo "# $2"
+	echo "not ok $ktap_total $1"
+}
+
+# ktap_skip DESC REASON
+ktap_skip() {
+	ktap_total=$((ktap_total + 1))
+	ktap_skipped=$((ktap_skipped + 1))
+	echo "ok $ktap_total $1 # SKIP ${2:-no reason given}"
+}
+
+# check DESC CMD...: one result, ok when CMD succeeds. What CMD prints becomes
+# diagnostic lines.
+check() {
+	_desc=$1
+	shift
+	_rc=0
+	_out=$("$@" 2>&1) || _rc=$?
+	[ -z "$_out" ] || echo "$_out" | sed 's/^/# /'
+	if [ "$_rc" -eq 0 ]; then
+		ktap_ok "$_desc"
+	else
+		ktap_fail "$_desc" "'$*' returned $_rc"
+	fi
+}
+
+# ktap_done: exit with kselftest's status: 0 passed, 1 failed, 4 all skipped.
+# A plan that wasn't met is the host's to report, and fails here too.
+ktap_done() {
+	echo "# totals: pass:$((ktap_total - ktap_failed - ktap_skipped))" \
+		"fail:$ktap_failed skip:$ktap_skipped"
+	[ "$ktap_failed" -eq 0 ] || exit 1
+	[ "$ktap_total" = "$ktap_planned" ] || exit 1
+	if [ "$ktap_total" -gt 0 ] && [ "$ktap_skipped" -eq "$ktap_total" ]; then
+		exit 4
+	fi
+	exit 0
+}
+
+# scaled SECONDS: a time limit as this machine needs it (see init).
+scaled() {
+	echo $(($1 * ${MTS_SCALE:-10} / 10))
+}
+
+# wait_for SECONDS CMD...: until CMD succeeds; fails after SECONDS (scaled).
+wait_for() {
+	_end=$(($(cut -d. -f1 /proc/uptime) + $(scaled "$1")))
+	shift
+	until "$@"; do
+		[ "$(cut -d. -f1 /proc/uptime)" -lt "$_end" ] || return 1
+		usleep 100000
+	done
+}
+
+# meminfo KEY: in KiB, as /proc/meminfo has it.
+meminfo() {
+	awk -v key="$1:" '$1 == key { print $2; found = 1 } END { exit !found }' /proc/meminfo
+}
+
+# vmstat KEY
+vmstat() {
+	awk -v key="$1" '$1 == key { print $2; found = 1 } END { exit !found }' /proc/vmstat
+}
+
+# mts_load [PARAM=VALUE...]
+mts_load() {
+	insmod "$MTS_KO" "$@"
+}
+
+mts_unload() {
+	rmmod mte_tag_storage
+}
+
+mts_loaded() {
+	grep -q '^mte_tag_storage ' /proc/modules
+}
+
+# mts_state: online or offline
+mts_state() {
+	sed -n 's/.*\[\([a-z]*\)\].*/\1/p' $MTS_DEBUGFS/state
+}
+
+mts_online() {
+	echo online >$MTS_DEBUGFS/state
+}
+
+mts_offline() {
+	echo offline >$MTS_DEBUGFS/state
+}
+
+# mts_release: one synchronous release pass
+mts_release() {
+	echo 1 >$MTS_DEBUGFS/trigger/release
+}
+
+# mts_stat KEY: one value of the module's statistics
+mts_stat() {
+	awk -v key="$1" '$1 == key { print $2; found = 1 } END { exit !found }' $MTS_DEBUGFS/stats
+}
+
+# dmesg_count PATTERN: kernel messages that match so far
+dmesg_count() {
+	dmesg | grep -c "$1"
+}
