@@ -172,9 +172,15 @@ long mts_page_bad_word(const void *page, u64 key)
 
 long mts_page_bad_granule(const void *page, u64 key)
 {
+	return mts_page_bad_granule_step(page, key, 0, 1);
+}
+
+long mts_page_bad_granule_step(const void *page, u64 key, size_t first,
+			       size_t step)
+{
 	size_t g;
 
-	for (g = 0; g < mts_page_granules; g++) {
+	for (g = first; g < mts_page_granules; g += step) {
 		const char *p = (const char *)page + g * MTE_GRANULE;
 
 		if (mte_ldg(p) != mts_tag_of(key, g))
@@ -309,6 +315,30 @@ static long long mts_file_key(const char *path, const char *key)
 long long mts_meminfo(const char *key)
 {
 	return mts_file_key("/proc/meminfo", key);
+}
+
+bool mts_blocks_add_up(void)
+{
+	char buf[8192], *line, *save;
+	long long sum = 0, total = -1;
+
+	if (mts_read_file(MTS_DEBUGFS "/stats", buf, sizeof(buf)) < 0)
+		return false;
+	for (line = strtok_r(buf, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char *value = strchr(line, ' ');
+
+		if (!value || strncmp(line, "blocks_", 7))
+			continue;
+		if (!strncmp(line, "blocks_total ", 13))
+			total = atoll(value);
+		else
+			sum += atoll(value);
+	}
+	if (sum != total)
+		ktap_note("blocks: %lld in all states, %lld in all", sum,
+			  total);
+	return sum == total;
 }
 
 long long mts_stat(const char *key)
@@ -660,6 +690,7 @@ long mts_pages_untaggable(const char *what, const void *addr, size_t pages)
 			if (mts_pfn_in_storage(before[i]))
 				state = "tag storage itself";
 			else if (!state || !strcmp(state, "reserved") ||
+				 !strcmp(state, "closing") ||
 				 !strcmp(state, "static"))
 				continue;
 			bad++;

@@ -137,6 +137,9 @@ void mts_page_tag(void *page, u64 key);
 /* The index of the first wrong word or granule, or -1. */
 long mts_page_bad_word(const void *page, u64 key);
 long mts_page_bad_granule(const void *page, u64 key);
+/* Looks at every step-th granule only: a tag costs more time than a word. */
+long mts_page_bad_granule_step(const void *page, u64 key, size_t first,
+			       size_t step);
 /* As above, with a line that says where, expected and actual. */
 bool mts_data_ok(const char *what, const void *page, u64 key);
 bool mts_tags_ok(const char *what, const void *page, u64 key);
@@ -167,6 +170,8 @@ bool mts_online(void);
 /* Is this a kernel with the prerequisite patches? */
 bool mts_kernel_patched(void);
 long long mts_stat(const char *key);
+/* Is every block in one state? */
+bool mts_blocks_add_up(void);
 int mts_release(void);
 
 /*
@@ -181,8 +186,8 @@ const char *mts_block_state(const struct mts_blocks *blocks, u64 pfn);
 
 /*
  * Checks that the pages, which the caller tagged, lie outside of tag storage
- * and in data blocks that are reserved or static. Pages that move meanwhile
- * are looked at again. Returns the number of offenders (each with a line),
+ * and that their tag blocks are not given away: reserved, closing or static.
+ * Pages that move meanwhile are looked at again. Returns the number of offenders (each with a line),
  * -1 without the module.
  */
 long mts_pages_untaggable(const char *what, const void *addr, size_t pages);
