@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Large folios, whose pages become tagged at once: 64 KiB and 2 MiB. A folio
+ * needs its tag blocks all or not at all.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "mts_test.h"
+
+#define KEY(i)	(0x666f6c690000UL + (i) * 8 + ((i) & 3))
+#define DATA(i)	(0x666f6c690001UL + (i) * 2)
+
+static void set(char *p, size_t first, size_t n)
+{
+	size_t i;
+
+	for (i = first; i < first + n; i++) {
+		mts_page_tag(p + i * mts_page_size, KEY(i));
+		mts_page_fill(p + i * mts_page_size, DATA(i));
+	}
+}
+
+static long wrong(const char *what, char *p, size_t first, size_t n)
+{
+	long bad = 0;
+	size_t i;
+
+	for (i = first; i < first + n && bad < 4; i++) {
+		bad += !mts_tags_ok(what, p + i * mts_page_size, KEY(i));
+		bad += !mts_data_ok(what, p + i * mts_page_size, DATA(i));
+	}
+	return bad;
+}
+
+/* How many runs of `pages` aligned pages have consecutive page frames. */
+static size_t folios(char *p, size_t len, size_t pages)
+{
+	size_t i, nr = 0;
+
+	for (i = 0; i < len / mts_page_size; i += pages) {
+		u64 a = mts_pfn(p + i * mts_page_size);
+		u64 b = mts_pfn(p + (i + pages - 1) * mts_page_size);
+
+		nr += a && a % pages == 0 && b == a + pages - 1;
+	}
+	return nr;
+}
+
+static void test(const char *what, size_t folio, size_t nr)
+{
+	size_t len = folio * nr, pages = len / mts_page_size, got, i;
+	long bad, untaggable;
+	char *p;
+
+	p = mts_map(len, PROT_TAGGED, 0, folio);
+	madvise(p, len, MADV_HUGEPAGE);
+	/* One granule of each folio: everything behind it reads as zero. */
+	for (i = 0; i < nr; i++)
+		mte_stg(mte_ptr(p + i * folio, 5));
+	bad = 0;
+	for (i = 0; i < pages && bad < 4; i++) {
+		char *page = p + i * mts_page_size;
+
+		if (i % (folio / mts_page_size))
+			bad += !mts_tags_ok("rest of the folio", page, 0);
+		else
+			bad += mte_ldg(page) != 5 || mte_ldg(page + 16) != 0;
+		bad += !mts_data_ok("rest of the folio", page, 0);
+	}
+	set(p, 0, pages);
+	bad += wrong(what, p, 0, pages);
+	got = folios(p, len, folio / mts_page_size);
+	untaggable = mts_pages_untaggable(what, p, pages);
+	ktap_result(!bad && untaggable <= 0,
+		    "%s: touched, %zu of %zu are large folios%s", what, got, nr,
+		    untaggable > 0 ? ", not taggable" : "");
+
+	/* The middle of each goes away, the rest stays. */
+	for (i = 0; i < nr; i++)
+		munmap(p + i * folio + folio / 4, folio / 2);
+	for (i = 0; i < nr; i++) {
+		size_t first = i * (folio / mts_page_size);
+		size_t quarter = folio / 4 / mts_page_size;
+
+		bad += wrong("before the hole", p, first, quarter);
+		bad += wrong("behind the hole", p, first + 3 * quarter,
+			     quarter);
+	}
+	ktap_result(!bad, "%s: holes", what);
+	munmap(p, len);
+}
+
+static void test_collapse(void)
+{
+	size_t pages = SZ_2M / mts_page_size;
+	char *p = mts_map(SZ_2M, PROT_TAGGED, 0, SZ_2M);
+	long bad, untaggable;
+	int ret;
+
+	madvise(p, SZ_2M, MADV_NOHUGEPAGE);
+	set(p, 0, pages);
+	madvise(p, SZ_2M, MADV_HUGEPAGE);
+	ret = madvise(p, SZ_2M, MADV_COLLAPSE);
+	bad = wrong("collapse", p, 0, pages);
+	untaggable = mts_pages_untaggable("collapse", p, pages);
+	ktap_result(!bad && untaggable <= 0,
+		    "collapse of tagged pages: madvise returned %d, %s", ret,
+		    mts_is_thp(p) ? "a huge page" : "no huge page");
+	munmap(p, SZ_2M);
+}
+
+int main(void)
+{
+	long long before, after;
+	int round;
+
+	mts_need_mte();
+	mts_load_regions();
+	ktap_begin(6);
+	mts_thp_enable();
+	if (mts_online())
+		mts_release();
+	before = mts_stat("blocks_reserved");
+	test("2 MiB", SZ_2M, 4);
+	if (mts_mthp_enable(64)) {
+		test("64 KiB", 65536, 40);
+	} else {
+		ktap_skip("not supported", "64 KiB: touched");
+		ktap_skip("not supported", "64 KiB: holes");
+	}
+	test_collapse();
+	/* Tails tagged, heads not: their blocks have to come back, too. */
+	for (round = 0; round < 20; round++) {
+		size_t half = SZ_2M / 2;
+		bool huge;
+		char *p = mts_map_thp(PROT_RW, &huge);
+
+		if (mprotect(p + half, half, PROT_TAGGED))
+			mts_die("mprotect");
+		set(p, half / mts_page_size, half / mts_page_size);
+		munmap(p, SZ_2M);
+	}
+	if (!mts_online()) {
+		ktap_skip("module not online", "blocks come back");
+		return ktap_end();
+	}
+	mts_release();
+	after = mts_stat("blocks_reserved");
+	ktap_result(after - before <= 24,
+		    "blocks come back: %lld before, %lld after", before, after);
+	return ktap_end();
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * PTRACE_PEEKMTETAGS and POKEMTETAGS on pages that were never touched, or
+ * never since they became tagged: PEEK shows zeros and nobody's bytes, POKE
+ * is seen by the tracee or refused, and hurts no data.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mts_test.h"
+
+#ifndef PTRACE_PEEKMTETAGS
+#define PTRACE_PEEKMTETAGS	33
+#define PTRACE_POKEMTETAGS	34
+#endif
+
+#define PAGES	64UL
+#define DATA(i)	(0x707472610001UL + (i) * 2)
+
+enum kind { NEVER, POPULATED, READ_ONLY_TOUCH, TOUCHED };
+
+static const char * const kinds[] = {
+	[NEVER] = "never touched",
+	[POPULATED] = "populated before mprotect",
+	[READ_ONLY_TOUCH] = "only read",
+	[TOUCHED] = "tagged",
+};
+
+static unsigned int poked(size_t page, size_t granule)
+{
+	return 1 + (page * 7 + granule) % 15;
+}
+
+/* The tracee: stops twice, then looks at its memory. */
+static void tracee(char *p, enum kind kind, const bool *expect_poke)
+{
+	long bad = 0;
+	size_t i, g;
+
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	raise(SIGSTOP);
+	for (i = 0; i < PAGES && bad < 4; i++) {
+		char *page = p + i * mts_page_size;
+
+		bad += !mts_data_ok("tracee", page,
+				    kind == POPULATED ? DATA(i) : 0);
+		for (g = 0; g < mts_page_granules; g++) {
+			unsigned int tag = mte_ldg(page + g * MTE_GRANULE);
+			unsigned int want = expect_poke[i] ? poked(i, g) :
+					    kind == TOUCHED ? 9 : 0;
+
+			if (tag == want)
+				continue;
+			bad++;
+			ktap_note("tracee: page %zu granule %zu tag %u expected %u",
+				  i, g, tag, want);
+			break;
+		}
+	}
+	_exit(!!bad);
+}
+
+static void test(enum kind kind)
+{
+	size_t len = PAGES * mts_page_size, i, g;
+	long refused = 0, bad_peek = 0, peek_refused = 0;
+	bool *expect;
+	u8 tags[4096];
+	char *p;
+	int status;
+	pid_t pid;
+
+	expect = mmap(NULL, len, PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (expect == MAP_FAILED)
+		mts_die("mmap");
+	p = mts_map(len, kind == POPULATED ? PROT_RW : PROT_TAGGED, 0, 0);
+	madvise(p, len, MADV_NOHUGEPAGE);
+	for (i = 0; i < PAGES; i++) {
+		char *page = p + i * mts_page_size;
+
+		if (kind == POPULATED)
+			mts_page_fill(page, DATA(i));
+		else if (kind == READ_ONLY_TOUCH)
+			mte_ldg(page);
+		else if (kind == TOUCHED)
+			for (g = 0; g < mts_page_granules; g++)
+				mte_stg(mte_ptr(page + g * MTE_GRANULE, 9));
+	}
+	if (kind == POPULATED && mprotect(p, len, PROT_TAGGED))
+		mts_die("mprotect");
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		mts_die("fork");
+	if (!pid)
+		tracee(p, kind, expect);
+	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+		mts_die("the tracee did not stop");
+	for (i = 0; i < PAGES; i++) {
+		char *page = p + i * mts_page_size;
+		struct iovec iov = { tags, mts_page_granules };
+
+		memset(tags, 0xee, sizeof(tags));
+		if (ptrace(PTRACE_PEEKMTETAGS, pid, page, &iov)) {
+			peek_refused++;
+		} else {
+			for (g = 0; g < iov.iov_len; g++)
+				if (tags[g] != (kind == TOUCHED ? 9 : 0))
+					break;
+			if (g < iov.iov_len) {
+				bad_peek++;
+				ktap_note("peek: page %zu granule %zu is %#x",
+					  i, g, tags[g]);
+			}
+		}
+		if (i % 2)
+			continue;
+		for (g = 0; g < mts_page_granules; g++)
+			tags[g] = poked(i, g);
+		iov.iov_len = mts_page_granules;
+		if (ptrace(PTRACE_POKEMTETAGS, pid, page, &iov)) {
+			refused++;
+		} else {
+			expect[i] = true;
+			memset(tags, 0, sizeof(tags));
+			iov.iov_len = mts_page_granules;
+			if (ptrace(PTRACE_PEEKMTETAGS, pid, page, &iov) ||
+			    tags[5] != poked(i, 5))
+				bad_peek++;
+		}
+	}
+	ktap_result(!bad_peek, "%s: PEEKMTETAGS (%ld refused)", kinds[kind],
+		    peek_refused);
+	ptrace(PTRACE_CONT, pid, NULL, NULL);
+	if (waitpid(pid, &status, 0) != pid)
+		mts_die("waitpid");
+	ktap_result(WIFEXITED(status) && !WEXITSTATUS(status),
+		    "%s: POKEMTETAGS (%ld refused), as the tracee sees it",
+		    kinds[kind], refused);
+	munmap(p, len);
+	munmap(expect, len);
+}
+
+int main(void)
+{
+	mts_need_mte();
+	mts_load_regions();
+	ktap_begin(8);
+	test(NEVER);
+	test(POPULATED);
+	test(READ_ONLY_TOUCH);
+	test(TOUCHED);
+	return ktap_end();
+}
