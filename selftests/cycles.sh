@@ -1,0 +1,99 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# insmod, offline, rmmod, again and again, while the oracle works: no wrong byte,
+# no wrong tag, no byte of memory lost.
+#
+# usage: cycles [CYCLES [OPTION of mts_oracle ...]]
+
+. ./lib.sh
+
+cycles=${1:-20}
+[ $# -eq 0 ] || shift
+
+# Two batches under the same load: what the load itself leaves behind in caches is
+# there after the first one already.
+measure() {
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 1
+	echo 3 >/proc/sys/vm/drop_caches
+	total=$(meminfo MemTotal)
+	cma=$(meminfo CmaTotal)
+	available=$(meminfo MemAvailable)
+	slab=$(meminfo SUnreclaim)
+	vmalloc=$(meminfo VmallocUsed)
+	percpu=$(meminfo Percpu)
+	echo "# $1: MemTotal $total MemAvailable $available SUnreclaim $slab" \
+		"VmallocUsed $vmalloc Percpu $percpu KiB"
+}
+
+# One batch; the oracle ends when its input file does: by signal it could not
+# report.
+batch() {
+	: >/tmp/go
+	./mts_oracle --until=/tmp/go --seconds=300 "$@" >/tmp/oracle.out 2>&1 &
+	oracle=$!
+	usleep 500000
+	done=0
+	why=
+	while [ $done -lt "$cycles" ]; do
+		mts_load || { why="insmod"; break; }
+		# Sometimes long enough for blocks to be reserved and released.
+		[ $((done % 3)) -ne 0 ] || usleep 200000
+		wait_for 30 mts_offline || { why="offline"; break; }
+		mts_unload || { why="rmmod"; break; }
+		done=$((done + 1))
+	done
+	rm /tmp/go
+	wait $oracle
+	status=$?
+	sed 's/^/    /' /tmp/oracle.out
+}
+
+# kept DESC BEFORE AFTER LOSS ALLOWED: all in KiB
+kept() {
+	echo "# $1: $2 KiB, then $3 KiB"
+	if [ "$4" -le "$5" ]; then
+		ktap_ok "$1 is kept"
+	else
+		ktap_fail "$1 is kept" "$4 KiB lost, $5 KiB allowed"
+	fi
+}
+
+ktap_plan 9
+measure "at first"
+total0=$total
+cma0=$cma
+for n in 1 2; do
+	batch "$@"
+	if [ -z "$why" ]; then
+		ktap_ok "$done cycles under load, batch $n"
+	else
+		ktap_fail "$cycles cycles under load, batch $n" "$why failed in cycle $done"
+	fi
+	if [ $status -eq 0 ]; then
+		ktap_ok "the oracle agrees, batch $n"
+	else
+		ktap_fail "the oracle agrees, batch $n" "exit status $status"
+	fi
+	if [ $n = 1 ]; then
+		measure "after batch 1"
+		available1=$available
+		slab1=$slab
+		vmalloc1=$vmalloc
+		percpu1=$percpu
+	fi
+done
+measure "after batch 2"
+if [ "$total $cma" = "$total0 $cma0" ]; then
+	ktap_ok "MemTotal and CmaTotal are as before"
+else
+	ktap_fail "MemTotal and CmaTotal are as before" "$total0 $cma0, now $total $cma"
+fi
+# One page lost per cycle would be 4 KiB times the cycles.
+kept "MemAvailable" "$available1" "$available" $((available1 - available)) \
+	$((cycles * 3 + 512))
+kept "unreclaimable slab" "$slab1" "$slab" $((slab - slab1)) $((cycles + 128))
+kept "vmalloc space" "$vmalloc1" "$vmalloc" $((vmalloc - vmalloc1)) 64
+kept "per-CPU memory" "$percpu1" "$percpu" $((percpu - percpu1)) 0
+ktap_done

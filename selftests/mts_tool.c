@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the scripts need from a program: the geometry, data in tag storage,
+ * tagged memory, each held and verified when standard input ends.
+ *
+ *	mts_tool geometry	one line per region, and the sum
+ *	mts_tool fill [PAGES]	fill tag storage with data
+ *	mts_tool hold MIB	tag MIB MiB
+ *
+ * The last two print one line `ready KEY=VALUE...`, and when the input ends
+ * `intact` or `damaged`; the exit status tells the same.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "mts_test.h"
+
+#define KEY(i)	(0x746f6f6c0000UL + (i) * 8 + ((i) & 3))
+#define DATA(i)	(0x746f6f6c0001UL + (i) * 2)
+
+static void wait_for_end(void)
+{
+	char c;
+
+	fflush(stdout);
+	while (read(STDIN_FILENO, &c, 1) > 0)
+		;
+}
+
+static int verdict(long bad)
+{
+	puts(bad ? "damaged" : "intact");
+	return !!bad;
+}
+
+static int geometry(void)
+{
+	u64 sum = 0;
+	int i;
+
+	for (i = 0; i < mts_nr_regions; i++) {
+		const struct mts_region *r = &mts_regions[i];
+
+		printf("region start=%llu end=%llu data_start=%llu data_end=%llu block_size=%llu block_pages=%llu\n",
+		       (unsigned long long)r->start,
+		       (unsigned long long)r->end,
+		       (unsigned long long)r->data_start,
+		       (unsigned long long)r->data_end,
+		       (unsigned long long)r->block_size,
+		       (unsigned long long)r->block_pages);
+		sum += r->end - r->start;
+	}
+	printf("total regions=%d bytes=%llu\n", mts_nr_regions,
+	       (unsigned long long)sum);
+	return 0;
+}
+
+static int fill(size_t want)
+{
+	struct mts_grab g;
+	size_t i, inside = 0;
+	long bad = 0;
+	u8 *mine;
+
+	mts_grab_storage(&g, want);
+	mine = calloc(g.pages, 1);
+	if (!mine)
+		mts_die("calloc");
+	for (i = 0; i < g.pages; i++) {
+		mine[i] = mts_pfn_in_storage(mts_pfn(g.base +
+						     i * mts_page_size));
+		if (mine[i])
+			mts_page_fill(g.base + i * mts_page_size, DATA(i));
+	}
+	printf("ready pages=%zu kib=%zu\n", g.nr, g.nr * mts_page_size / 1024);
+	wait_for_end();
+	for (i = 0; i < g.pages && bad < 8; i++) {
+		if (!mine[i])
+			continue;
+		bad += !mts_data_ok("fill", g.base + i * mts_page_size,
+				    DATA(i));
+		inside += mts_pfn_in_storage(mts_pfn(g.base +
+						     i * mts_page_size));
+	}
+	printf("still pages=%zu kib=%zu\n", inside,
+	       inside * mts_page_size / 1024);
+	return verdict(bad);
+}
+
+static int hold(size_t mib)
+{
+	size_t pages = (mib << 20) / mts_page_size, i;
+	char *p = mts_map(pages * mts_page_size, PROT_TAGGED, 0, 0);
+	long bad = 0;
+
+	for (i = 0; i < pages; i++) {
+		mts_page_tag(p + i * mts_page_size, KEY(i));
+		mts_page_fill(p + i * mts_page_size, DATA(i));
+	}
+	printf("ready pages=%zu blocks=%ld\n", pages,
+	       mts_blocks_of(p, pages));
+	wait_for_end();
+	for (i = 0; i < pages && bad < 8; i++) {
+		bad += !mts_tags_ok("hold", p + i * mts_page_size, KEY(i));
+		bad += !mts_data_ok("hold", p + i * mts_page_size, DATA(i));
+	}
+	bad += mts_pages_untaggable("hold", p, pages) > 0;
+	return verdict(bad);
+}
+
+int main(int argc, char **argv)
+{
+	mts_need_mte();
+	mts_load_regions();
+	if (argc == 2 && !strcmp(argv[1], "geometry"))
+		return geometry();
+	if (argc >= 2 && !strcmp(argv[1], "fill"))
+		return fill(argc > 2 ? strtoul(argv[2], NULL, 0) : SIZE_MAX);
+	if (argc == 3 && !strcmp(argv[1], "hold"))
+		return hold(strtoul(argv[2], NULL, 0));
+	fprintf(stderr, "usage: mts_tool geometry | fill [PAGES] | hold MIB\n");
+	return 2;
+}

@@ -1,0 +1,60 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# offline and online while the oracle works. Taking everything back may fail for a
+# moment (EBUSY), never for good, and never costs a byte.
+#
+# usage: offline_load [ROUNDS]
+
+. ./lib.sh
+
+rounds=${1:-6}
+ktap_plan 5
+total=$(meminfo MemTotal)
+check "the module loads" mts_load
+grown=$(meminfo MemTotal)
+: >/tmp/go
+./mts_oracle --until=/tmp/go --seconds=300 --mem-percent=50 --tagged-percent=4 \
+	>/tmp/oracle.out 2>&1 &
+oracle=$!
+n=0
+why=
+busy=0
+while [ $n -lt "$rounds" ] && [ -z "$why" ]; do
+	usleep 1500000
+	mts_offline 2>/dev/null || {
+		busy=$((busy + 1))
+		wait_for 60 mts_offline || why="offline"
+	}
+	[ -n "$why" ] || [ "$(meminfo MemTotal)" = "$total" ] ||
+		why="MemTotal offline: $(meminfo MemTotal) KiB, not $total KiB"
+	usleep 300000
+	[ -n "$why" ] || mts_online || why="online"
+	[ -n "$why" ] || [ "$(meminfo MemTotal)" = "$grown" ] ||
+		why="MemTotal online: $(meminfo MemTotal) KiB, not $grown KiB"
+	n=$((n + 1))
+done
+rm /tmp/go
+wait $oracle
+status=$?
+sed 's/^/    /' /tmp/oracle.out
+echo "# $busy of $n were busy at first"
+if [ -z "$why" ]; then
+	ktap_ok "$n times offline and online"
+else
+	ktap_fail "$rounds times offline and online" "round $n: $why"
+fi
+if [ $status -eq 0 ]; then
+	ktap_ok "the oracle agrees"
+else
+	ktap_fail "the oracle agrees" "exit status $status"
+fi
+unload() {
+	wait_for 20 mts_offline && mts_unload
+}
+check "offline and rmmod" unload
+if [ "$(meminfo MemTotal)" = "$total" ]; then
+	ktap_ok "MemTotal is as before"
+else
+	ktap_fail "MemTotal is as before" "$total KiB before, $(meminfo MemTotal) KiB now"
+fi
+ktap_done
