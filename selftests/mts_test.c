@@ -365,7 +365,7 @@ bool mts_kernel_patched(void)
 	patched = 0;
 	f = fopen("/proc/kallsyms", "re");
 	while (f && !patched && fgets(line, sizeof(line), f))
-		patched = strstr(line, "mte_tag_storage") &&
+		patched = strstr(line, " tag_storage_enable\n") &&
 			  !strchr(line, '[');
 	if (f)
 		fclose(f);
