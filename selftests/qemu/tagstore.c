@@ -1,0 +1,820 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Bare-metal test of the emulator's tag storage: a tag store changes exactly
+ * the right nibble of the right byte of RAM, whatever is written to tag storage
+ * as data can be read as tags, and nothing else changes.
+ *
+ * The command line (-append) says what to expect of the machine:
+ *
+ *   ranges=N       memory ranges with tag storage; 0: tags aren't in RAM
+ *   block-size=N   bytes of the blocks within which tags are interleaved
+ *   cpus=N         2: also test concurrent stores to one byte
+ *   sparse         RAM is big: leave it zero rather than fill it
+ *
+ * Prints KTAP on the first PL011 and powers off.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fdt.h"
+
+#define UART		0x09000000UL
+#define UNTAGGED	(1UL << 38)	/* a second, untagged map of everything */
+#define PAGE		4096UL
+#define GRANULE		16UL
+
+extern uint64_t page_table[512];
+extern char secondary[], code_sample[], code_sample_end[];
+void power_off(void) __attribute__((noreturn));
+void test_main(const void *fdt);
+void secondary_main(void);
+void mmu_fill_tables(void);
+void unexpected_exception(uint64_t esr, uint64_t far, uint64_t elr);
+
+/* ---- output ---- */
+
+static void put_char(char c)
+{
+	*(volatile uint32_t *)UART = c;
+}
+
+static void put_str(const char *s)
+{
+	while (*s)
+		put_char(*s++);
+}
+
+static void put_dec(uint64_t v)
+{
+	if (v >= 10)
+		put_dec(v / 10);
+	put_char('0' + v % 10);
+}
+
+static void put_hex(uint64_t v)
+{
+	int i;
+
+	put_str("0x");
+	for (i = 60; i > 0 && !(v >> i); i -= 4)
+		;
+	for (; i >= 0; i -= 4)
+		put_char("0123456789abcdef"[(v >> i) & 15]);
+}
+
+static int tests, test_failed, complaints;
+
+static void verdict(const char *text)
+{
+	tests++;
+	put_str(test_failed ? "not ok " : "ok ");
+	put_dec(tests);
+	put_str(" ");
+	put_str(text);
+	put_str("\n");
+	test_failed = 0;
+	complaints = 0;
+}
+
+/* The first few failures of a test in detail. */
+static int complain(const char *text, uint64_t addr, uint64_t got,
+		    uint64_t want)
+{
+	test_failed = 1;
+	if (complaints++ < 5) {
+		put_str("# ");
+		put_str(text);
+		put_str(": at ");
+		put_hex(addr);
+		put_str(" got ");
+		put_hex(got);
+		put_str(" want ");
+		put_hex(want);
+		put_str("\n");
+	}
+	return -1;
+}
+
+void unexpected_exception(uint64_t esr, uint64_t far, uint64_t elr)
+{
+	put_str("Bail out! exception: esr ");
+	put_hex(esr);
+	put_str(" far ");
+	put_hex(far);
+	put_str(" elr ");
+	put_hex(elr);
+	put_str("\n");
+	power_off();
+}
+
+/* ---- the CPU ---- */
+
+/*
+ * 1 GiB blocks: device memory, then Tagged RAM. The upper half of the 512 GiB
+ * maps the same RAM untagged.
+ */
+void mmu_fill_tables(void)
+{
+	uint64_t i, flags = 1 | (1 << 10) | (3 << 8);
+
+	page_table[0] = 1 | (1 << 10) | (1UL << 54);
+	for (i = 1; i < 256; i++) {
+		page_table[i] = i << 30 | flags | (1 << 2);
+		page_table[256 + i] = i << 30 | flags | (2 << 2);
+	}
+}
+
+static inline uint64_t tagged(uint64_t addr, int tag)
+{
+	return addr | (uint64_t)tag << 56;
+}
+
+static inline void stg(uint64_t addr, int tag)
+{
+	asm volatile("stg %0, [%0]" :: "r"(tagged(addr, tag)) : "memory");
+}
+
+static inline void stzg(uint64_t addr, int tag)
+{
+	asm volatile("stzg %0, [%0]" :: "r"(tagged(addr, tag)) : "memory");
+}
+
+static inline void st2g(uint64_t addr, int tag)
+{
+	asm volatile("st2g %0, [%0]" :: "r"(tagged(addr, tag)) : "memory");
+}
+
+static inline void stgp(uint64_t addr, int tag)
+{
+	asm volatile("stgp xzr, xzr, [%0]" :: "r"(tagged(addr, tag))
+		     : "memory");
+}
+
+static inline void stgm(uint64_t addr, uint64_t tags)
+{
+	asm volatile("stgm %1, [%0]" :: "r"(addr), "r"(tags) : "memory");
+}
+
+static inline uint64_t ldgm(uint64_t addr)
+{
+	uint64_t tags;
+
+	asm volatile("ldgm %0, [%1]" : "=r"(tags) : "r"(addr) : "memory");
+	return tags;
+}
+
+static inline void dc_gva(uint64_t addr, int tag)
+{
+	asm volatile("dc gva, %0" :: "r"(tagged(addr, tag)) : "memory");
+}
+
+static inline void dc_gzva(uint64_t addr, int tag)
+{
+	asm volatile("dc gzva, %0" :: "r"(tagged(addr, tag)) : "memory");
+}
+
+static inline int ldg(uint64_t addr)
+{
+	uint64_t v = addr;
+
+	asm volatile("ldg %0, [%1]" : "+r"(v) : "r"(addr) : "memory");
+	return (v >> 56) & 15;
+}
+
+static unsigned int gm_granules(void)	/* granules per LDGM and STGM */
+{
+	uint64_t gmid;
+
+	asm("mrs %0, gmid_el1" : "=r"(gmid));
+	return (4 << (gmid & 15)) / GRANULE;
+}
+
+static unsigned int zva_granules(void)	/* granules per DC GVA */
+{
+	uint64_t dczid;
+
+	asm("mrs %0, dczid_el0" : "=r"(dczid));
+	return (4 << (dczid & 15)) / GRANULE;
+}
+
+static uint64_t random_state = 0x9e3779b97f4a7c15;
+
+static uint64_t random64(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state;
+}
+
+/* gcc calls these. */
+void *memcpy(void *d, const void *s, size_t n)
+{
+	char *dst = d;
+	const char *src = s;
+
+	while (n--)
+		*dst++ = *src++;
+	return d;
+}
+
+void *memset(void *d, int c, size_t n)
+{
+	char *dst = d;
+
+	while (n--)
+		*dst++ = c;
+	return d;
+}
+
+/* ---- the machine ---- */
+
+struct range {
+	uint64_t base, size;
+	uint64_t storage, storage_size;
+	uint8_t *shadow;	/* what the tag storage should contain */
+};
+
+static struct machine machine;
+static struct range ranges[MAX_RANGES];
+static int nr_ranges;
+static uint64_t block_size;
+static long long want_ranges;
+static int cpus = 1, sparse;
+/* Above the image and the device tree; RAM is free from the end on. */
+static uint64_t shadow_start, shadow_end;
+
+/* Value of "NAME=number" in the boot arguments; -1 without. */
+static long long argument(const char *name)
+{
+	const char *s = machine.bootargs;
+
+	while (s && *s) {
+		const char *n = name;
+
+		while (*n && *s == *n) {
+			s++;
+			n++;
+		}
+		if (!*n && (*s == '=' || *s == ' ' || !*s)) {
+			long long v = 0;
+
+			for (s += *s == '='; *s >= '0' && *s <= '9'; s++)
+				v = v * 10 + *s - '0';
+			return v;
+		}
+		while (*s && *s != ' ')
+			s++;
+		while (*s == ' ')
+			s++;
+	}
+	return -1;
+}
+
+/* The byte that holds the tag of @addr, as the documentation describes it. */
+static uint64_t tag_byte(const struct range *r, uint64_t addr)
+{
+	uint64_t ofs = addr - r->base;
+	uint64_t block = ofs / (block_size * 32);
+	uint64_t page = ofs % (block_size * 32) / PAGE;
+	uint64_t pages = block_size / PAGE;
+
+	return r->storage + block * block_size + page % pages * PAGE +
+	       page / pages * 128 + addr % PAGE / 32;
+}
+
+static int tag_shift(uint64_t addr)
+{
+	return addr / GRANULE % 2 * 4;
+}
+
+static void expect_tag(struct range *r, uint64_t addr, int tag)
+{
+	uint8_t *b = &r->shadow[tag_byte(r, addr) - r->storage];
+
+	*b = (*b & ~(15 << tag_shift(addr))) | tag << tag_shift(addr);
+}
+
+static int check_byte(struct range *r, uint64_t addr, const char *what)
+{
+	uint64_t byte = tag_byte(r, addr);
+	uint8_t got = *(volatile uint8_t *)byte;
+	uint8_t want = r->shadow[byte - r->storage];
+
+	return got == want ? 0 : complain(what, byte, got, want);
+}
+
+/* Compare all tag storage of the machine with its shadow. */
+static int check_all(const char *what)
+{
+	int i;
+
+	for (i = 0; i < nr_ranges; i++) {
+		const uint64_t *a = (uint64_t *)ranges[i].storage;
+		const uint64_t *b = (uint64_t *)ranges[i].shadow;
+		uint64_t n = ranges[i].storage_size / 8, j;
+
+		for (j = 0; j < n; j++)
+			if (a[j] != b[j])
+				return complain(what, (uint64_t)&a[j], a[j],
+						b[j]);
+	}
+	return 0;
+}
+
+static void fill_storage(void)
+{
+	int i;
+
+	for (i = 0; i < nr_ranges; i++) {
+		uint64_t *a = (uint64_t *)ranges[i].storage;
+		uint64_t *b = (uint64_t *)ranges[i].shadow;
+		uint64_t n = ranges[i].storage_size / 8, j;
+
+		for (j = 0; j < n; j++)
+			a[j] = b[j] = sparse ? 0 : random64();
+	}
+}
+
+/*
+ * A checksum of all RAM but tag storage and what the test itself uses. Data
+ * stores of the test keep it: RAM is zero and they write zeroes.
+ */
+static uint64_t ram_checksum(void)
+{
+	uint64_t sum = 0;
+	int i;
+
+	for (i = 0; i < machine.nr_memory; i++) {
+		uint64_t a = machine.memory[i].base;
+		uint64_t end = a + machine.memory[i].size;
+
+		if (a < shadow_end)
+			a = shadow_end;
+		if (nr_ranges)
+			end -= machine.memory[i].size / 32;
+		for (; a < end; a += 8)
+			sum = (sum << 7 | sum >> 57) + *(uint64_t *)a;
+	}
+	return sum;
+}
+
+/* ---- tests ---- */
+
+static void read_expectations(const void *fdt)
+{
+	long long v;
+
+	if (fdt_read(fdt, &machine)) {
+		put_str("Bail out! no device tree, or too many nodes\n");
+		power_off();
+	}
+	/* QEMU gives the device tree up to 1 MiB. */
+	shadow_start = ((uint64_t)fdt + 2 * 1024 * 1024) & ~(PAGE - 1);
+	shadow_end = shadow_start;
+	v = argument("block-size");
+	block_size = v < 0 ? PAGE : (uint64_t)v;
+	v = argument("cpus");
+	cpus = v < 0 ? 1 : v;
+	sparse = argument("sparse") >= 0;
+	want_ranges = argument("ranges");
+	/* The device tree may be overwritten from now on. */
+	machine.bootargs = NULL;
+}
+
+/* The node of each range: the last 1/32, and the right phandle. */
+static void test_nodes(void)
+{
+	int i, j;
+
+	if (machine.nr_storage != want_ranges)
+		complain("tag storage nodes", 0, machine.nr_storage,
+			 want_ranges);
+	for (i = 0; i < machine.nr_storage; i++) {
+		struct storage_node *s = &machine.storage[i];
+		struct range *r = &ranges[nr_ranges];
+
+		if (s->no_map)
+			complain("no-map", s->base, 1, 0);
+		for (j = 0; j < machine.nr_memory; j++)
+			if (machine.memory[j].phandle == s->tagged_memory)
+				break;
+		if (!s->tagged_memory || j == machine.nr_memory) {
+			complain("tagged-memory is no memory node's phandle",
+				 s->base, s->tagged_memory, 0);
+			continue;
+		}
+		r->base = machine.memory[j].base;
+		r->size = machine.memory[j].size;
+		r->storage = s->base;
+		r->storage_size = s->size;
+		r->shadow = (uint8_t *)shadow_end;
+		shadow_end += s->size;
+		nr_ranges++;
+		if (s->size != r->size / 32 ||
+		    s->base != r->base + r->size - s->size)
+			complain("tag storage isn't the last 1/32", s->base,
+				 s->size, r->size / 32);
+	}
+	for (i = 0; i < nr_ranges; i++) {
+		if (ranges[i].storage < shadow_end &&
+		    ranges[i].storage + ranges[i].storage_size > shadow_start) {
+			put_str("Bail out! no room for the shadow\n");
+			power_off();
+		}
+	}
+	verdict("the device tree has a right tag storage node for each range");
+}
+
+static void test_block_size_property(void)
+{
+	int i;
+
+	for (i = 0; i < machine.nr_storage; i++)
+		if (machine.storage[i].block_size != block_size)
+			complain("block-size", machine.storage[i].base,
+				 machine.storage[i].block_size, block_size);
+	verdict("the device tree has the expected block-size");
+}
+
+enum { OP_STG, OP_STZG, OP_ST2G, OP_STGP, OP_STGM, OP_GVA, OP_GZVA, NR_OPS };
+
+static const char *const op_name[NR_OPS] = {
+	"STG", "STZG", "ST2G", "STGP", "STGM", "DC GVA", "DC GZVA",
+};
+
+/* Data stores of these ops would destroy what other tests look at. */
+static int op_zeroes(int op)
+{
+	return op == OP_STZG || op == OP_STGP || op == OP_GZVA;
+}
+
+/* May the test overwrite the data at @addr? */
+static int data_is_free(const struct range *r, uint64_t addr)
+{
+	return addr >= shadow_end && addr < r->storage;
+}
+
+/* One tag store at @addr; the shadow gets what it should do. */
+static void one_store(struct range *r, uint64_t addr, int op)
+{
+	uint64_t tags = random64(), end = r->base + r->size;
+	unsigned int i, n;
+
+	addr &= ~(GRANULE - 1);
+	if (op_zeroes(op) && !data_is_free(r, addr))
+		op = OP_STG;
+	/* Not beyond the range: the next one may follow or nothing at all. */
+	if (op == OP_ST2G && addr + 2 * GRANULE > end)
+		op = OP_STG;
+
+	switch (op) {
+	case OP_STG:
+		stg(addr, tags & 15);
+		expect_tag(r, addr, tags & 15);
+		break;
+	case OP_STZG:
+		stzg(addr, tags & 15);
+		expect_tag(r, addr, tags & 15);
+		break;
+	case OP_STGP:
+		stgp(addr, tags & 15);
+		expect_tag(r, addr, tags & 15);
+		break;
+	case OP_ST2G:
+		st2g(addr, tags & 15);
+		expect_tag(r, addr, tags & 15);
+		expect_tag(r, addr + GRANULE, tags & 15);
+		break;
+	case OP_STGM:
+		n = gm_granules();
+		addr &= ~(n * GRANULE - 1);
+		/* The tags' place in the register is that of the address. */
+		stgm(addr, tags);
+		for (i = 0; i < n; i++, addr += GRANULE)
+			expect_tag(r, addr,
+				   tags >> (addr / GRANULE % 16 * 4) & 15);
+		addr -= n * GRANULE;
+		break;
+	default:
+		n = zva_granules();
+		addr &= ~(n * GRANULE - 1);
+		if (op == OP_GVA)
+			dc_gva(addr, tags & 15);
+		else
+			dc_gzva(addr, tags & 15);
+		for (i = 0; i < n; i++)
+			expect_tag(r, addr + i * GRANULE, tags & 15);
+	}
+	check_byte(r, addr, op_name[op]);
+	if (ldg(addr) != (*(volatile uint8_t *)tag_byte(r, addr) >>
+			  tag_shift(addr) & 15))
+		complain("LDG doesn't see the byte in storage", addr, ldg(addr),
+			 *(volatile uint8_t *)tag_byte(r, addr));
+}
+
+/* All of tag storage is compared after each store. */
+static void test_exact(void)
+{
+	int i, op;
+
+	for (i = 0; i < nr_ranges; i++) {
+		struct range *r = &ranges[i];
+		const uint64_t edge[] = {
+			r->base, r->base + GRANULE,
+			r->base + PAGE - GRANULE, r->base + PAGE,
+			r->base + 32 * PAGE - GRANULE,
+			r->base + 32 * block_size - GRANULE,
+			r->base + 32 * block_size,
+			r->base + 33 * block_size + PAGE,
+			r->storage - GRANULE, r->storage,
+			r->base + r->size - PAGE,
+			r->base + r->size - GRANULE,
+			r->base + random64() % r->size,
+			r->base + random64() % r->size,
+		};
+		unsigned int n = sizeof(edge) / sizeof(edge[0]), j;
+
+		for (j = 0; j < n; j++) {
+			/* Each op at each address takes too long if big. */
+			for (op = 0; op < NR_OPS; op++) {
+				if (sparse && (op + j) % NR_OPS)
+					continue;
+				one_store(r, edge[j], op);
+				check_all(op_name[op]);
+			}
+		}
+	}
+	verdict("each kind of tag store changes its own nibbles only");
+}
+
+static void test_random(void)
+{
+	int i, j;
+
+	for (i = 0; i < nr_ranges; i++)
+		for (j = 0; j < 20000; j++)
+			one_store(&ranges[i],
+				  ranges[i].base + random64() % ranges[i].size,
+				  random64() % NR_OPS);
+	check_all("after random stores");
+	verdict("20000 random tag stores per range change nothing else");
+}
+
+/* Every page of a few blocks, so that two pages can't share their tags. */
+static void test_all_pages(void)
+{
+	uint64_t a;
+	int i;
+
+	for (i = 0; i < nr_ranges; i++) {
+		struct range *r = &ranges[i];
+
+		for (a = r->base; a < r->base + 3 * 32 * block_size; a += PAGE)
+			one_store(r, a + random64() % PAGE, OP_STG);
+		for (a = r->base + r->size - 3 * 32 * block_size;
+		     a < r->base + r->size; a += PAGE)
+			one_store(r, a + random64() % PAGE, OP_STG);
+	}
+	check_all("after stores to all pages");
+	verdict("the tags of each page of three blocks have a place of their own");
+}
+
+/* Write data to storage; tags must follow. */
+static void test_data_is_tags(void)
+{
+	unsigned int gm = gm_granules(), k;
+	int i, j;
+
+	for (i = 0; i < nr_ranges; i++) {
+		struct range *r = &ranges[i];
+
+		for (j = 0; j < 5000; j++) {
+			uint64_t a = r->base + random64() % r->size, tags;
+			uint64_t byte;
+			uint8_t v = random64();
+
+			a &= ~(gm * GRANULE - 1);
+			byte = tag_byte(r, a);
+			*(volatile uint8_t *)byte = v;
+			r->shadow[byte - r->storage] = v;
+			if (ldg(a) != (v & 15))
+				complain("LDG", a, ldg(a), v & 15);
+			if (ldg(a + GRANULE) != v >> 4)
+				complain("LDG", a + GRANULE, ldg(a + GRANULE),
+					 v >> 4);
+			tags = ldgm(a) >> (a / GRANULE % 16 * 4);
+			for (k = 0; k < gm; k++) {
+				uint64_t g = a + k * GRANULE;
+				uint8_t b = *(uint8_t *)tag_byte(r, g);
+
+				if ((tags >> (k * 4) & 15) !=
+				    (b >> tag_shift(g) & 15))
+					complain("LDGM", g,
+						 tags >> (k * 4) & 15,
+						 b >> tag_shift(g) & 15);
+			}
+		}
+	}
+	check_all("after data stores");
+	verdict("data written to tag storage are read as tags");
+}
+
+static void test_untagged_map(void)
+{
+	int i, j;
+
+	for (i = 0; i < nr_ranges; i++) {
+		for (j = 0; j < 1000; j++) {
+			uint64_t a = ranges[i].base +
+				     random64() % ranges[i].size;
+
+			a = (a & ~(GRANULE - 1)) | UNTAGGED;
+			stg(a, random64() & 15);
+			if (ldg(a))
+				complain("tag through untagged map", a, ldg(a),
+					 0);
+		}
+	}
+	check_all("after stores through an untagged map");
+	verdict("tag stores through an untagged map change nothing");
+}
+
+/* A tag store must drop the code that was translated from its byte. */
+static void test_code(void)
+{
+	int i;
+
+	for (i = 0; i < nr_ranges; i++) {
+		struct range *r = &ranges[i];
+		/* The tags of the first page behind the first block. */
+		uint64_t data = r->base + 32 * block_size;
+		uint64_t code = tag_byte(r, data);
+		int (*fn)(void) = (int (*)(void))code;
+		int imm, got;
+
+		memcpy((void *)code, code_sample,
+		       code_sample_end - code_sample);
+		memcpy(&r->shadow[code - r->storage], code_sample,
+		       code_sample_end - code_sample);
+		for (imm = 1; imm < 8; imm++) {
+			/* bits 5 to 7 of the first byte: the odd granule's */
+			stg(data + GRANULE, imm * 2);
+			expect_tag(r, data + GRANULE, imm * 2);
+			asm volatile("dsb sy; ic iallu; dsb sy; isb"
+				     ::: "memory");
+			got = fn();
+			if (got != imm)
+				complain("stale code", code, got, imm);
+		}
+	}
+	check_all("after running code");
+	verdict("a tag store over translated code takes effect");
+}
+
+/* ---- two CPUs ---- */
+
+#define ROUNDS 50000
+
+static volatile uint64_t contended;
+static volatile int secondary_state, secondary_lost;
+
+/* All even or all odd granules of two bytes; each tag must stay as stored. */
+static int hammer(uint64_t addr)
+{
+	int i, lost = 0;
+
+	for (i = 0; i < ROUNDS; i++) {
+		uint64_t a = addr + (i & 1) * 2 * GRANULE;
+
+		stg(a, i & 15);
+		lost += ldg(a) != (i & 15);
+	}
+	return lost;
+}
+
+static void set_state(int state)
+{
+	asm volatile("dmb sy" ::: "memory");
+	secondary_state = state;
+}
+
+static void wait_state(int state)
+{
+	while (secondary_state != state)
+		asm volatile("yield");
+	asm volatile("dmb sy" ::: "memory");
+}
+
+void secondary_main(void)
+{
+	set_state(1);
+	wait_state(2);
+	secondary_lost = hammer(contended + GRANULE);
+	set_state(3);
+}
+
+static void test_two_cpus(void)
+{
+	register uint64_t x0 asm("x0") = 0xc4000003; /* PSCI CPU_ON */
+	register uint64_t x1 asm("x1") = 1;
+	register uint64_t x2 asm("x2") = (uint64_t)secondary;
+	register uint64_t x3 asm("x3") = 0;
+	struct range *r = &ranges[0];
+	int lost;
+
+	contended = r->base + 32 * block_size + PAGE;
+	asm volatile("hvc #0" : "+r"(x0) : "r"(x1), "r"(x2), "r"(x3)
+		     : "memory");
+	if (x0) {
+		complain("CPU_ON", 0, x0, 0);
+		goto out;
+	}
+	wait_state(1);
+	set_state(2);
+	lost = hammer(contended);
+	wait_state(3);
+	if (lost || secondary_lost)
+		complain("lost updates", contended, lost + secondary_lost, 0);
+	expect_tag(r, contended, (ROUNDS - 2) & 15);
+	expect_tag(r, contended + GRANULE, (ROUNDS - 2) & 15);
+	expect_tag(r, contended + 2 * GRANULE, (ROUNDS - 1) & 15);
+	expect_tag(r, contended + 3 * GRANULE, (ROUNDS - 1) & 15);
+	check_all("after two CPUs' stores");
+out:
+	verdict("two CPUs' stores to one byte don't get lost");
+}
+
+/* Stock behaviour: tags work and are nowhere in RAM. */
+static void test_private_tags(void)
+{
+	uint64_t base = machine.memory[0].base, size = machine.memory[0].size;
+	uint64_t before = ram_checksum(), a, seed = random_state;
+	int i;
+
+	for (i = 0; i < 5000; i++) {
+		a = (base + random64() % size) & ~(GRANULE - 1);
+		/* Granules may come up twice: the tag is the address's. */
+		stg(a, a / 64 & 15);
+	}
+	random_state = seed;
+	for (i = 0; i < 5000; i++) {
+		a = (base + random64() % size) & ~(GRANULE - 1);
+		if (ldg(a) != (int)(a / 64 & 15))
+			complain("LDG", a, ldg(a), a / 64 & 15);
+	}
+	verdict("tags read back as stored");
+	if (ram_checksum() != before)
+		complain("RAM changed", 0, 1, 0);
+	verdict("tag stores change no RAM");
+}
+
+static void test_other_ram(uint64_t before)
+{
+	if (sparse) {
+		put_str("ok ");
+		put_dec(++tests);
+		put_str(" no RAM outside of tag storage changed "
+			"# SKIP too much to compare\n");
+		return;
+	}
+	if (ram_checksum() != before)
+		complain("RAM changed", 0, 1, 0);
+	verdict("no RAM outside of tag storage changed");
+}
+
+void test_main(const void *fdt)
+{
+	uint64_t before;
+
+	read_expectations(fdt);
+	put_str("KTAP version 1\n");
+	if (want_ranges == 0) {
+		put_str("1..3\n");
+		test_nodes();
+		test_private_tags();
+		goto end;
+	}
+
+	put_str(cpus > 1 ? "1..10\n" : "1..9\n");
+	test_nodes();
+	test_block_size_property();
+	if (!nr_ranges) {
+		put_str("Bail out! no tag storage to test\n");
+		power_off();
+	}
+	before = sparse ? 0 : ram_checksum();
+	fill_storage();
+	test_exact();
+	test_random();
+	test_all_pages();
+	test_data_is_tags();
+	test_untagged_map();
+	test_code();
+	if (cpus > 1)
+		test_two_cpus();
+	test_other_ram(before);
+end:
+	put_str("# end\n");
+	power_off();
+}
