@@ -40,7 +40,7 @@ run_logged() {
 		sleep 1
 		_n=$((_n + 1))
 		if [ $((_n % 15)) -eq 0 ]; then
-			say "  ... ${_n} s, $(wc -l <"$_log") lines of output"
+			say "  ... ${_n} s: $(tail -n 1 "$_log" | cut -c1-70)"
 		fi
 	done
 	_rc=0

@@ -87,6 +87,8 @@ static void canary_rcu_stall(void)
 {
 	unsigned long end = jiffies + seconds * HZ;
 
+	/* Without a grace period that waits for the reader, there is no stall. */
+	start_poll_synchronize_rcu();
 	rcu_read_lock();
 	while (time_before(jiffies, end))
 		cpu_relax();
