@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MTE tag storage as memory: the module, going online and offline.
+ *
+ * Read on in firmware.c (what there is), region.c (its books), block.c (what
+ * happens to a block), worker.c (when), debugfs.c and proc.c. The design is in
+ * mts.h.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kasan-enabled.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/tag_storage.h>
+
+#include <asm/cpufeature.h>
+
+#include "mts.h"
+
+/* A build can pretend to be for other hooks, to test the refusal */
+#ifndef MTS_HOOKS_ABI
+#define MTS_HOOKS_ABI	TAG_STORAGE_ABI
+#endif
+
+DEFINE_MUTEX(mts_state_mutex);
+
+/* Changed under mts_state_mutex; the module is pinned while it is set */
+static bool online;
+
+static const struct tag_storage_ops mts_ops = {
+	.abi = MTS_HOOKS_ABI,
+	.reserve = mts_reserve,
+};
+
+bool mts_is_online(void)
+{
+	return READ_ONCE(online);
+}
+
+/* Tell the kernel which memory is ours to decide on */
+static int enable_hooks(void)
+{
+	struct tag_storage_range ranges[2 * MTS_MAX_REGIONS];
+	struct mts_region *r;
+	unsigned int i, n = 0;
+	int ret;
+
+	for_each_mts_region(r, i) {
+		ranges[n++] = (struct tag_storage_range) {
+			.start_pfn = r->geo.data_pfn,
+			.nr_pages = mts_data_pages(&r->geo),
+			.taggable = r->taggable,
+		};
+		/* Tag storage has no tags itself */
+		ranges[n++] = (struct tag_storage_range) {
+			.start_pfn = r->geo.tag_pfn,
+			.nr_pages = r->geo.tag_pages,
+		};
+	}
+
+	ret = tag_storage_enable(&mts_ops, ranges, n);
+	if (ret == -ENOEXEC)
+		pr_err("the kernel's hooks are not of version %u; build the module for this kernel\n",
+		       MTS_HOOKS_ABI);
+	else if (ret)
+		pr_err("can't enable the kernel's hooks: %d\n", ret);
+	return ret;
+}
+
+static int __mts_online(void)
+{
+	unsigned long pages[MTS_NR_STATES];
+	int ret;
+
+	lockdep_assert_held(&mts_state_mutex);
+
+	/* From here on every new tag is known; no block has been given away */
+	ret = enable_hooks();
+	if (ret)
+		return ret;
+	ret = mts_regions_register();
+	if (ret) {
+		tag_storage_disable();
+		return ret;
+	}
+
+	__module_get(THIS_MODULE);
+	WRITE_ONCE(online, true);
+	mts_release_pass(true);
+	mts_worker_kick();
+
+	mts_stats_pages(pages);
+	pr_info("online: %lu KiB of tag storage released, %lu KiB in use for tags, %lu KiB static\n",
+		(pages[MTS_RELEASED] + pages[MTS_SPARE]) << (PAGE_SHIFT - 10),
+		pages[MTS_RESERVED] << (PAGE_SHIFT - 10),
+		pages[MTS_STATIC] << (PAGE_SHIFT - 10));
+	return 0;
+}
+
+/**
+ * mts_online() - lend the tag storage to the page allocator
+ *
+ * Context: Process context, sleeps.
+ * Return: 0, also if it is online; -EINTR on a signal; another negative error
+ * when nothing has changed.
+ */
+int mts_online(void)
+{
+	int ret;
+
+	if (mutex_lock_interruptible(&mts_state_mutex))
+		return -EINTR;
+	ret = online ? 0 : __mts_online();
+	mutex_unlock(&mts_state_mutex);
+	return ret;
+}
+
+static int __mts_offline(void)
+{
+	int ret;
+
+	lockdep_assert_held(&mts_state_mutex);
+	if (IS_ENABLED(MTS_BREAK_RESERVATION))
+		return -EOPNOTSUPP;
+
+	ret = mts_take_back();
+	if (ret) {
+		mts_worker_kick();
+		pr_warn("still online: tag storage in use can't be taken back: %pe\n",
+			ERR_PTR(ret));
+		return ret;
+	}
+	mts_worker_stop();
+	/* All blocks are reserved or static: every page is taggable */
+	tag_storage_disable();
+	mts_regions_unregister();
+	WRITE_ONCE(online, false);
+	module_put(THIS_MODULE);
+	pr_info("offline: all tag storage is in use for tags\n");
+	return 0;
+}
+
+/**
+ * mts_offline() - take all tag storage back
+ *
+ * Context: Process context, sleeps: migrates all that lives in tag storage.
+ * Return: 0, also if it is offline; -EINTR on a signal; -EBUSY or -ENOMEM when
+ * a page can't be taken back. It is online then, as before.
+ */
+int mts_offline(void)
+{
+	int ret;
+
+	if (mutex_lock_interruptible(&mts_state_mutex))
+		return -EINTR;
+	ret = online ? __mts_offline() : 0;
+	mutex_unlock(&mts_state_mutex);
+	return ret;
+}
+
+static int __init mts_init(void)
+{
+	int ret;
+
+	if (!system_supports_mte()) {
+		pr_err("MTE is absent or disabled; not loaded\n");
+		return -ENODEV;
+	}
+	if (kasan_hw_tags_enabled()) {
+		pr_err("KASAN uses tags for all kernel memory; not loaded\n");
+		return -EBUSY;
+	}
+
+	mts_scrub_init();
+	ret = mts_firmware_probe();
+	if (ret)
+		return ret;
+	ret = mts_worker_init();
+	if (ret)
+		goto destroy_regions;
+	ret = mts_proc_init();
+	if (ret)
+		goto exit_worker;
+	ret = mts_online();
+	if (ret)
+		goto exit_proc;
+	mts_debugfs_init();
+	return 0;
+
+exit_proc:
+	mts_proc_exit();
+exit_worker:
+	mts_worker_exit();
+destroy_regions:
+	mts_regions_destroy();
+	return ret;
+}
+module_init(mts_init);
+
+static void __exit mts_exit(void)
+{
+	mts_debugfs_exit();
+	mts_proc_exit();
+	mts_worker_exit();
+	mts_regions_destroy();
+}
+module_exit(mts_exit);
+
+MODULE_DESCRIPTION("Lends Arm MTE tag storage to the page allocator");
+MODULE_LICENSE("GPL");

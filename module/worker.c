@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The background worker: gives back blocks whose pages have no tags any more.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/bitops.h>
+#include <linux/jiffies.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/workqueue.h>
+
+#include "mts.h"
+
+/*
+ * Time between two passes. A block is released when two passes in a row have
+ * found no tags: what programs free and allocate again at once stays reserved.
+ */
+#define MTS_PASS_INTERVAL_MS	250
+
+static struct workqueue_struct *mts_wq;
+
+static void mts_pass_work(struct work_struct *work);
+static DECLARE_DELAYED_WORK(mts_pass, mts_pass_work);
+
+/**
+ * mts_release_pass() - release the blocks that have no tagged page
+ * @at_once:	also those that had one when the last pass looked
+ *
+ * Looks at one page of a block that is full of tagged pages, at all pages of a
+ * block that has none.
+ *
+ * Context: Holds mts_state_mutex. Sleeps.
+ * Return: number of blocks released.
+ */
+unsigned long mts_release_pass(bool at_once)
+{
+	unsigned long block, closing = 0, released = 0;
+	struct mts_region *r;
+	unsigned int i;
+
+	lockdep_assert_held(&mts_state_mutex);
+	mts_count(MTS_STAT_RELEASE_PASSES);
+	for_each_mts_region(r, i) {
+		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+			if (READ_ONCE(r->state[block]) != MTS_RESERVED)
+				continue;
+			cond_resched();
+			if (mts_block_is_tagged(r, block)) {
+				__clear_bit(block, r->idle);
+				continue;
+			}
+			if (!__test_and_set_bit(block, r->idle) && !at_once)
+				continue;
+			closing += mts_block_close(r, block);
+		}
+	}
+	if (!closing)
+		return 0;
+
+	/* Wait for those who have seen the taggable bits set */
+	synchronize_rcu();
+
+	for_each_mts_region(r, i) {
+		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+			if (READ_ONCE(r->state[block]) != MTS_CLOSING)
+				continue;
+			cond_resched();
+			released += mts_block_release(r, block);
+		}
+	}
+	return released;
+}
+
+static bool have_reserved_blocks(void)
+{
+	struct mts_region *r;
+	unsigned int i;
+
+	for_each_mts_region(r, i)
+		if (READ_ONCE(r->nr[MTS_RESERVED]))
+			return true;
+	return false;
+}
+
+static void mts_pass_work(struct work_struct *work)
+{
+	/* Going offline and back takes long, and waits for this work */
+	if (mutex_trylock(&mts_state_mutex)) {
+		if (mts_is_online())
+			mts_release_pass(false);
+		mutex_unlock(&mts_state_mutex);
+	}
+	if (have_reserved_blocks())
+		mts_worker_kick();
+}
+
+/**
+ * mts_worker_kick() - have a pass soon, as there are reserved blocks
+ *
+ * Context: Any.
+ */
+void mts_worker_kick(void)
+{
+	if (!IS_ENABLED(MTS_BREAK_RESERVATION))
+		queue_delayed_work(mts_wq, &mts_pass,
+				   msecs_to_jiffies(MTS_PASS_INTERVAL_MS));
+}
+
+/**
+ * mts_worker_stop() - end the passes until the next mts_worker_kick()
+ *
+ * Context: Process context, sleeps.
+ */
+void mts_worker_stop(void)
+{
+	disable_delayed_work_sync(&mts_pass);
+	enable_delayed_work(&mts_pass);
+}
+
+int mts_worker_init(void)
+{
+	mts_wq = alloc_workqueue(KBUILD_MODNAME,
+				 WQ_UNBOUND | WQ_FREEZABLE | WQ_MEM_RECLAIM, 1);
+	return mts_wq ? 0 : -ENOMEM;
+}
+
+void mts_worker_exit(void)
+{
+	mts_worker_stop();
+	destroy_workqueue(mts_wq);
+}
