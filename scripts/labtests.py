@@ -139,6 +139,31 @@ def kill_when_started(rundir, stop):
         time.sleep(0.1)
 
 
+# Children that run now: an interrupted run ends them, and they their machines.
+running = set()
+
+
+def call(cmd, **options):
+    """Run a child to its end: (status, stderr if that is a pipe)."""
+    with subprocess.Popen(cmd, stdin=subprocess.DEVNULL, text=True, **options) as child:
+        running.add(child)
+        try:
+            _, errors = child.communicate()
+        except BaseException:
+            child.terminate()
+            raise
+        finally:
+            running.discard(child)
+    return child.returncode, errors or ""
+
+
+def stop_running():
+    for child in list(running):
+        child.terminate()
+    for child in list(running):
+        child.wait()
+
+
 def run_entry(entry, rundir, debug=False, artifacts=(), show="none"):
     """Boot it. Returns (status, verdict), status one of pass, fail, skip, setup."""
     os.makedirs(rundir, exist_ok=True)
@@ -148,18 +173,13 @@ def run_entry(entry, rundir, debug=False, artifacts=(), show="none"):
     cmd = [os.path.join(SCRIPTS, "vm"), "--show", show,
            *entry.vm_args(rundir, debug, list(artifacts))]
     out = None if show != "none" else subprocess.PIPE
-    with subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=out,
-                          stderr=subprocess.PIPE if out else None, text=True) as vm:
-        try:
-            _, errors = vm.communicate()
-        except BaseException:
-            vm.terminate()
-            raise
-        finally:
-            stop.set()
+    try:
+        _, errors = call(cmd, stdout=out, stderr=out)
+    finally:
+        stop.set()
     path = os.path.join(rundir, "verdict")
     if not os.path.exists(path):
-        return "setup", {"reasons": (errors or "").strip().splitlines()[-3:] or
+        return "setup", {"reasons": errors.strip().splitlines()[-3:] or
                          ["nothing was run"], "classes": ["setup"], "seconds": 0}
     verdict = lablib.read_json(path)
     passed, reasons = compare(entry.options.get("expect", "pass"), verdict)

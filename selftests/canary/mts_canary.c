@@ -87,7 +87,11 @@ static void canary_rcu_stall(void)
 {
 	unsigned long end = jiffies + seconds * HZ;
 
-	/* Without a grace period that waits for the reader, there is no stall. */
+	/*
+	 * A stall needs a grace period that waits for the reader, and that began
+	 * after the test changed the stall timeout.
+	 */
+	synchronize_rcu();
 	start_poll_synchronize_rcu();
 	rcu_read_lock();
 	while (time_before(jiffies, end))
