@@ -10,6 +10,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
+#include <linux/pgtable.h>
 #include <linux/sched/signal.h>
 
 #include <asm/mte.h>
@@ -109,8 +110,13 @@ bool mts_block_is_tagged(const struct mts_region *r, unsigned long block)
 	for (i = 0; i < mts_block_data_pages(&r->geo); i++) {
 		struct page *page = pfn_to_online_page(first + i);
 
-		if (page && (test_bit(PG_mte_lock, &page->flags) ||
-			     test_bit(PG_mte_tagged, &page->flags)))
+		if (!page)
+			continue;
+		if (test_bit(PG_mte_lock, &page->flags) ||
+		    test_bit(PG_mte_tagged, &page->flags))
+			return true;
+		/* Mapped Tagged everywhere, with tags cleared at boot, unflagged */
+		if (is_zero_pfn(first + i))
 			return true;
 	}
 	return false;

@@ -851,6 +851,8 @@ bool mts_thp_enable(void)
 {
 	mts_write_file(THP_SYSFS "/enabled", "madvise");
 	mts_write_file(THP_SYSFS "/hugepages-2048kB/enabled", "inherit");
+	/* Off, as all of THP is, on machines with less than 512 MiB. */
+	mts_write_file(THP_SYSFS "/use_zero_page", "1");
 	return !mts_write_file(THP_SYSFS "/defrag", "madvise");
 }
 
