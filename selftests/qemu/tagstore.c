@@ -17,19 +17,13 @@
 #include <stdint.h>
 
 #include "fdt.h"
+#include "tagstore.h"
 
 #define UART		0x09000000UL
-#define UNTAGGED	(1UL << 38)	/* a second, untagged map of everything */
+#define UNTAGGED	0x4000000000UL	/* a second, untagged map of everything */
 #define PAGE		4096UL
 #define GRANULE		16UL
-
-extern uint64_t page_table[512];
-extern char secondary[], code_sample[], code_sample_end[];
-void power_off(void) __attribute__((noreturn));
-void test_main(const void *fdt);
-void secondary_main(void);
-void mmu_fill_tables(void);
-void unexpected_exception(uint64_t esr, uint64_t far, uint64_t elr);
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* ---- output ---- */
 
@@ -129,33 +123,33 @@ static inline uint64_t tagged(uint64_t addr, int tag)
 	return addr | (uint64_t)tag << 56;
 }
 
-static inline void stg(uint64_t addr, int tag)
+static inline void insn_stg(uint64_t addr, int tag)
 {
 	asm volatile("stg %0, [%0]" :: "r"(tagged(addr, tag)) : "memory");
 }
 
-static inline void stzg(uint64_t addr, int tag)
+static inline void insn_stzg(uint64_t addr, int tag)
 {
 	asm volatile("stzg %0, [%0]" :: "r"(tagged(addr, tag)) : "memory");
 }
 
-static inline void st2g(uint64_t addr, int tag)
+static inline void insn_st2g(uint64_t addr, int tag)
 {
 	asm volatile("st2g %0, [%0]" :: "r"(tagged(addr, tag)) : "memory");
 }
 
-static inline void stgp(uint64_t addr, int tag)
+static inline void insn_stgp(uint64_t addr, int tag)
 {
 	asm volatile("stgp xzr, xzr, [%0]" :: "r"(tagged(addr, tag))
 		     : "memory");
 }
 
-static inline void stgm(uint64_t addr, uint64_t tags)
+static inline void insn_stgm(uint64_t addr, uint64_t tags)
 {
 	asm volatile("stgm %1, [%0]" :: "r"(addr), "r"(tags) : "memory");
 }
 
-static inline uint64_t ldgm(uint64_t addr)
+static inline uint64_t insn_ldgm(uint64_t addr)
 {
 	uint64_t tags;
 
@@ -173,7 +167,7 @@ static inline void dc_gzva(uint64_t addr, int tag)
 	asm volatile("dc gzva, %0" :: "r"(tagged(addr, tag)) : "memory");
 }
 
-static inline int ldg(uint64_t addr)
+static inline int insn_ldg(uint64_t addr)
 {
 	uint64_t v = addr;
 
@@ -181,20 +175,22 @@ static inline int ldg(uint64_t addr)
 	return (v >> 56) & 15;
 }
 
-static unsigned int gm_granules(void)	/* granules per LDGM and STGM */
+/* Granules per LDGM and STGM. */
+static unsigned int gm_granules(void)
 {
 	uint64_t gmid;
 
 	asm("mrs %0, gmid_el1" : "=r"(gmid));
-	return (4 << (gmid & 15)) / GRANULE;
+	return (4U << (gmid & 15)) / GRANULE;
 }
 
-static unsigned int zva_granules(void)	/* granules per DC GVA */
+/* Granules per DC GVA. */
+static unsigned int zva_granules(void)
 {
 	uint64_t dczid;
 
 	asm("mrs %0, dczid_el0" : "=r"(dczid));
-	return (4 << (dczid & 15)) / GRANULE;
+	return (4U << (dczid & 15)) / GRANULE;
 }
 
 static uint64_t random_state = 0x9e3779b97f4a7c15;
@@ -331,8 +327,10 @@ static void fill_storage(void)
 		uint64_t *b = (uint64_t *)ranges[i].shadow;
 		uint64_t n = ranges[i].storage_size / 8, j;
 
-		for (j = 0; j < n; j++)
-			a[j] = b[j] = sparse ? 0 : random64();
+		for (j = 0; j < n; j++) {
+			a[j] = sparse ? 0 : random64();
+			b[j] = a[j];
+		}
 	}
 }
 
@@ -470,19 +468,19 @@ static void one_store(struct range *r, uint64_t addr, int op)
 
 	switch (op) {
 	case OP_STG:
-		stg(addr, tags & 15);
+		insn_stg(addr, tags & 15);
 		expect_tag(r, addr, tags & 15);
 		break;
 	case OP_STZG:
-		stzg(addr, tags & 15);
+		insn_stzg(addr, tags & 15);
 		expect_tag(r, addr, tags & 15);
 		break;
 	case OP_STGP:
-		stgp(addr, tags & 15);
+		insn_stgp(addr, tags & 15);
 		expect_tag(r, addr, tags & 15);
 		break;
 	case OP_ST2G:
-		st2g(addr, tags & 15);
+		insn_st2g(addr, tags & 15);
 		expect_tag(r, addr, tags & 15);
 		expect_tag(r, addr + GRANULE, tags & 15);
 		break;
@@ -490,7 +488,7 @@ static void one_store(struct range *r, uint64_t addr, int op)
 		n = gm_granules();
 		addr &= ~(n * GRANULE - 1);
 		/* The tags' place in the register is that of the address. */
-		stgm(addr, tags);
+		insn_stgm(addr, tags);
 		for (i = 0; i < n; i++, addr += GRANULE)
 			expect_tag(r, addr,
 				   tags >> (addr / GRANULE % 16 * 4) & 15);
@@ -507,9 +505,10 @@ static void one_store(struct range *r, uint64_t addr, int op)
 			expect_tag(r, addr + i * GRANULE, tags & 15);
 	}
 	check_byte(r, addr, op_name[op]);
-	if (ldg(addr) != (*(volatile uint8_t *)tag_byte(r, addr) >>
+	if (insn_ldg(addr) != (*(volatile uint8_t *)tag_byte(r, addr) >>
 			  tag_shift(addr) & 15))
-		complain("LDG doesn't see the byte in storage", addr, ldg(addr),
+		complain("LDG doesn't see the byte in storage", addr,
+			 insn_ldg(addr),
 			 *(volatile uint8_t *)tag_byte(r, addr));
 }
 
@@ -533,7 +532,7 @@ static void test_exact(void)
 			r->base + random64() % r->size,
 			r->base + random64() % r->size,
 		};
-		unsigned int n = sizeof(edge) / sizeof(edge[0]), j;
+		unsigned int n = ARRAY_SIZE(edge), j;
 
 		for (j = 0; j < n; j++) {
 			/* Each op at each address takes too long if big. */
@@ -598,12 +597,12 @@ static void test_data_is_tags(void)
 			byte = tag_byte(r, a);
 			*(volatile uint8_t *)byte = v;
 			r->shadow[byte - r->storage] = v;
-			if (ldg(a) != (v & 15))
-				complain("LDG", a, ldg(a), v & 15);
-			if (ldg(a + GRANULE) != v >> 4)
-				complain("LDG", a + GRANULE, ldg(a + GRANULE),
-					 v >> 4);
-			tags = ldgm(a) >> (a / GRANULE % 16 * 4);
+			if (insn_ldg(a) != (v & 15))
+				complain("LDG", a, insn_ldg(a), v & 15);
+			if (insn_ldg(a + GRANULE) != v >> 4)
+				complain("LDG", a + GRANULE,
+					 insn_ldg(a + GRANULE), v >> 4);
+			tags = insn_ldgm(a) >> (a / GRANULE % 16 * 4);
 			for (k = 0; k < gm; k++) {
 				uint64_t g = a + k * GRANULE;
 				uint8_t b = *(uint8_t *)tag_byte(r, g);
@@ -630,10 +629,10 @@ static void test_untagged_map(void)
 				     random64() % ranges[i].size;
 
 			a = (a & ~(GRANULE - 1)) | UNTAGGED;
-			stg(a, random64() & 15);
-			if (ldg(a))
-				complain("tag through untagged map", a, ldg(a),
-					 0);
+			insn_stg(a, random64() & 15);
+			if (insn_ldg(a))
+				complain("tag through untagged map", a,
+					 insn_ldg(a), 0);
 		}
 	}
 	check_all("after stores through an untagged map");
@@ -659,7 +658,7 @@ static void test_code(void)
 		       code_sample_end - code_sample);
 		for (imm = 1; imm < 8; imm++) {
 			/* bits 5 to 7 of the first byte: the odd granule's */
-			stg(data + GRANULE, imm * 2);
+			insn_stg(data + GRANULE, imm * 2);
 			expect_tag(r, data + GRANULE, imm * 2);
 			asm volatile("dsb sy; ic iallu; dsb sy; isb"
 				     ::: "memory");
@@ -687,8 +686,8 @@ static int hammer(uint64_t addr)
 	for (i = 0; i < ROUNDS; i++) {
 		uint64_t a = addr + (i & 1) * 2 * GRANULE;
 
-		stg(a, i & 15);
-		lost += ldg(a) != (i & 15);
+		insn_stg(a, i & 15);
+		lost += insn_ldg(a) != (i & 15);
 	}
 	return lost;
 }
@@ -755,13 +754,13 @@ static void test_private_tags(void)
 	for (i = 0; i < 5000; i++) {
 		a = (base + random64() % size) & ~(GRANULE - 1);
 		/* Granules may come up twice: the tag is the address's. */
-		stg(a, a / 64 & 15);
+		insn_stg(a, a / 64 & 15);
 	}
 	random_state = seed;
 	for (i = 0; i < 5000; i++) {
 		a = (base + random64() % size) & ~(GRANULE - 1);
-		if (ldg(a) != (int)(a / 64 & 15))
-			complain("LDG", a, ldg(a), a / 64 & 15);
+		if (insn_ldg(a) != (int)(a / 64 & 15))
+			complain("LDG", a, insn_ldg(a), a / 64 & 15);
 	}
 	verdict("tags read back as stored");
 	if (ram_checksum() != before)
