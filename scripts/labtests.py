@@ -69,7 +69,17 @@ class Entry:
         kernel = self.options.get("kernel")
         return kernel is None or kernel == ("debug" if debug else "normal")
 
-    def vm_args(self, rundir, debug, artifacts):
+    @property
+    def flavour(self):
+        return self.options.get("flavour", "patched")
+
+    @property
+    def broken(self):
+        if self.options.get("module", "broken") != "broken":
+            die(f"{self.name}: unknown module '{self.options['module']}'")
+        return "module" in self.options
+
+    def vm_args(self, rundir, artifacts):
         opts = self.options
         args = ["--rundir", rundir, "--run", self.test, "--timeout", str(self.timeout)]
         if self.args:
@@ -87,17 +97,33 @@ class Entry:
             args += ["--icount"]
         if self.flags & {"plain"}:
             args += ["--plain"]
-        if debug:
-            args += ["--debug"]
-        if "flavour" in opts:
-            args += ["--flavour", opts["flavour"]]
-        else:
-            args += artifacts
-        if "module" in opts:
-            if opts["module"] != "broken":
-                die(f"{self.name}: unknown module '{opts['module']}'")
-            built = lablib.artifact("build-module", "--break", *(["--debug"] if debug else []))
-            args += ["--module", built["MODULE"]]
+        return args + artifacts.args(self)
+
+
+class Artifacts:
+    """What a set of entries boots, built before the first of them runs."""
+
+    def __init__(self, entries, debug):
+        self.debug = ["--debug"] if debug else []
+        self.boot = {}
+        self.broken = None
+        if not entries:
+            return
+        self.qemu = os.environ.get("MTS_QEMU") or lablib.artifact("build-qemu")["last"]
+        for flavour in sorted({e.flavour for e in entries}):
+            kernel = lablib.artifact("build-kernel", "--flavour", flavour, *self.debug)
+            initramfs = lablib.artifact("build-initramfs", "--flavour", flavour,
+                                        "--kdir", kernel["KDIR"])
+            self.boot[flavour] = ["--image", kernel["IMAGE"],
+                                  "--initrd", initramfs["INITRAMFS"]]
+            if flavour == "patched" and any(e.broken for e in entries):
+                self.broken = lablib.artifact("build-module", "--break",
+                                              "--kdir", kernel["KDIR"])["MODULE"]
+
+    def args(self, entry):
+        args = ["--qemu", self.qemu, *self.boot[entry.flavour], *self.debug]
+        if entry.broken:
+            args += ["--module", self.broken]
         return args
 
 
@@ -164,14 +190,14 @@ def stop_running():
         child.wait()
 
 
-def run_entry(entry, rundir, debug=False, artifacts=(), show="none"):
+def run_entry(entry, rundir, artifacts, show="none"):
     """Boot it. Returns (status, verdict), status one of pass, fail, skip, setup."""
     os.makedirs(rundir, exist_ok=True)
     stop = threading.Event()
     if "host-kill" in entry.flags:
         threading.Thread(target=kill_when_started, args=(rundir, stop), daemon=True).start()
     cmd = [os.path.join(SCRIPTS, "vm"), "--show", show,
-           *entry.vm_args(rundir, debug, list(artifacts))]
+           *entry.vm_args(rundir, artifacts)]
     out = None if show != "none" else subprocess.PIPE
     try:
         _, errors = call(cmd, stdout=out, stderr=out)
