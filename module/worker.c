@@ -19,6 +19,7 @@
 #define MTS_PASS_INTERVAL_MS	250
 
 static struct workqueue_struct *mts_wq;
+static atomic_t __maybe_unused broken_passes;
 
 static void mts_pass_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(mts_pass, mts_pass_work);
@@ -40,6 +41,11 @@ unsigned long mts_release_pass(bool at_once)
 	unsigned int i;
 
 	lockdep_assert_held(&mts_state_mutex);
+	/* A broken build doesn't own what it calls reserved later */
+	if (IS_ENABLED(MTS_BREAK_RESERVATION) &&
+	    atomic_inc_return(&broken_passes) > 1)
+		return 0;
+
 	mts_count(MTS_STAT_RELEASE_PASSES);
 	for_each_mts_region(r, i) {
 		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
@@ -102,9 +108,8 @@ static void mts_pass_work(struct work_struct *work)
  */
 void mts_worker_kick(void)
 {
-	if (!IS_ENABLED(MTS_BREAK_RESERVATION))
-		queue_delayed_work(mts_wq, &mts_pass,
-				   msecs_to_jiffies(MTS_PASS_INTERVAL_MS));
+	queue_delayed_work(mts_wq, &mts_pass,
+			   msecs_to_jiffies(MTS_PASS_INTERVAL_MS));
 }
 
 /**
