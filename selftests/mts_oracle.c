@@ -388,7 +388,7 @@ static void keeper_verify(struct keeper *k)
 /* Pages of the keeper which left tag storage are of no use any more. */
 static void keeper_sort(struct keeper *k)
 {
-	size_t page = mts_page_size, i, j, n;
+	size_t page = mts_page_size, i, j, n, drop = 0;
 	u64 pfns[CHUNK];
 
 	k->kept = 0;
@@ -399,31 +399,38 @@ static void keeper_sort(struct keeper *k)
 		for (j = 0; j < n; j++) {
 			char *p = k->base + (i + j) * page;
 
-			if (!pfns[j])
-				continue;
-			if (mts_pfn_in_storage(pfns[j])) {
-				k->kept++;
-				if (k->gen[i + j])
-					continue;
-				k->gen[i + j] = ++k->next_gen;
-				mts_page_fill(p, keeper_key(k, i + j));
+			if (!mts_pfn_in_storage(pfns[j])) {
+				if (k->gen[i + j]) {
+					check_data("keeper, moved out", p,
+						   keeper_key(k, i + j));
+					sh->evicted++;
+				}
+				k->gen[i + j] = 0;
+				drop++;
 				continue;
 			}
-			if (k->gen[i + j]) {
-				check_data("keeper, moved out", p,
-					   keeper_key(k, i + j));
-				sh->evicted++;
-			}
-			k->gen[i + j] = 0;
-			madvise(p, page, MADV_DONTNEED);
+			/* A run of pages that are of no use ends here. */
+			if (drop)
+				madvise(p - drop * page, drop * page,
+					MADV_DONTNEED);
+			drop = 0;
+			k->kept++;
+			if (k->gen[i + j])
+				continue;
+			k->gen[i + j] = ++k->next_gen;
+			mts_page_fill(p, keeper_key(k, i + j));
 		}
+		if (drop)
+			madvise(k->base + (i + n - drop) * page, drop * page,
+				MADV_DONTNEED);
+		drop = 0;
 	}
 }
 
-static void keeper_fill(struct keeper *k, long long floor_kib)
+static void keeper_fill(struct keeper *k)
 {
-	long long total = mts_meminfo("CmaTotal");
-	size_t i, n;
+	struct mts_balloon balloon;
+	size_t i, n, room = 0;
 	int w;
 
 	sh->park = true;
@@ -431,15 +438,20 @@ static void keeper_fill(struct keeper *k, long long floor_kib)
 		while (&sh->c[w] != me && !sh->c[w].parked &&
 		       !sh->c[w].done && !sh->stop)
 			usleep(1000);
+	mts_balloon_inflate(&balloon);
 	for (i = 0; i < k->pages && !sh->stop; i += n) {
 		char *p = k->base + i * mts_page_size;
 		size_t j;
 
+		/* Looking costs more than filling. */
+		if (!room)
+			room = mts_fill_room();
 		n = k->pages - i < CHUNK ? k->pages - i : CHUNK;
-		if (mts_meminfo("MemFree") < floor_kib)
+		if (n > room)
+			n = room;
+		if (!n)
 			break;
-		if (mts_meminfo("CmaFree") <= total / 64)
-			break;
+		room -= n;
 		/* Write faults on all; what is there keeps its contents. */
 		if (!madvise(p, n * mts_page_size, MADV_POPULATE_WRITE))
 			continue;
@@ -447,6 +459,7 @@ static void keeper_fill(struct keeper *k, long long floor_kib)
 			if (!k->gen[i + j])
 				*(volatile char *)(p + j * mts_page_size) = 0;
 	}
+	mts_balloon_deflate(&balloon);
 	keeper_sort(k);
 	sh->fills++;
 	sh->park = false;
@@ -455,24 +468,12 @@ static void keeper_fill(struct keeper *k, long long floor_kib)
 
 static void keeper_worker(void)
 {
-	const char *knob = "/proc/sys/vm/min_free_kbytes";
-	long long total = mts_meminfo("MemTotal");
 	struct keeper k = { 0 };
-	char old[32], new[32];
-	long long floor_kib;
+	struct mts_fill fill;
 	double next = 0;
 
-	/*
-	 * With huge pages enabled the kernel keeps up to 5 % of memory free,
-	 * which is more than all of tag storage: it would never be used.
-	 */
-	floor_kib = mts_free_floor();
-	if (mts_read_file(knob, old, sizeof(old)) < 0)
-		old[0] = 0;
-	snprintf(new, sizeof(new), "%lld", floor_kib * 2 / 3);
-	mts_write_file(knob, new);
-
-	k.pages = total * 1024 / mts_page_size;
+	mts_fill_begin(&fill);
+	k.pages = mts_meminfo("MemTotal") * 1024 / mts_page_size;
 	k.gen = calloc(k.pages, sizeof(*k.gen));
 	if (!k.gen)
 		mts_die("calloc");
@@ -482,16 +483,17 @@ static void keeper_worker(void)
 		if (mts_now() >= next) {
 			double start = mts_now(), took;
 
-			keeper_fill(&k, floor_kib);
+			keeper_fill(&k);
 			took = mts_now() - start;
-			next = mts_now() + (took * 3 > 1.5 ? took * 3 : 1.5);
+			ktap_note("keeper: %zu pages, %.2f s", k.kept, took);
+			next = mts_now() + (took > 1 ? took * 1.5 : 1.5);
 		}
 		keeper_verify(&k);
 		usleep(20000);
 	}
 	keeper_verify(&k);
-	if (old[0])
-		mts_write_file(knob, old);
+	sh->evicted += k.kept - sh->kept;
+	mts_fill_end(&fill);
 }
 
 /* ---- tags ---- */

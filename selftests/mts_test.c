@@ -23,6 +23,7 @@
 #endif
 
 #define DT_ROOT		"/proc/device-tree"
+#define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
 #define THP_SYSFS	"/sys/kernel/mm/transparent_hugepage"
 
 size_t mts_page_size = 4096;
@@ -762,49 +763,93 @@ void *mts_map(size_t bytes, int prot, int flags, size_t align)
 	return at;
 }
 
-long long mts_free_floor(void)
+/* What is to stay free, KiB, of what unmovable allocations can use. */
+static long long free_floor(void)
 {
-	long long total = mts_meminfo("MemTotal"), kib = 2048;
+	return mts_meminfo("MemTotal") / 400 + 1024;
+}
 
-	/* The kernel's own formula for min_free_kbytes, and some more. */
-	while (kib * kib < total * 16)
-		kib += 256;
-	return kib + kib / 2 + 1024;
+void mts_fill_begin(struct mts_fill *fill)
+{
+	char kib[32];
+
+	/*
+	 * With huge pages enabled the kernel keeps up to 5 % of memory free,
+	 * which is more than all of tag storage: it would never be used.
+	 */
+	if (mts_read_file(MIN_FREE, fill->min_free, sizeof(fill->min_free)) < 0)
+		fill->min_free[0] = '\0';
+	snprintf(kib, sizeof(kib), "%lld", free_floor() / 3);
+	mts_write_file(MIN_FREE, kib);
+}
+
+void mts_fill_end(const struct mts_fill *fill)
+{
+	if (fill->min_free[0])
+		mts_write_file(MIN_FREE, fill->min_free);
+}
+
+size_t mts_fill_room(void)
+{
+	long long cma = mts_meminfo("CmaFree");
+	long long room = mts_meminfo("MemFree") - cma - free_floor();
+
+	/* Half: the kernel's figures are not exact, and others work too. */
+	if (room < 512 || cma <= mts_meminfo("CmaTotal") / 64)
+		return 0;
+	return room / 2 * 1024 / mts_page_size;
+}
+
+void mts_balloon_inflate(struct mts_balloon *balloon)
+{
+	long long spare = mts_meminfo("MemFree") - free_floor() -
+			  3 * mts_meminfo("CmaTotal");
+
+	balloon->len = spare > 0 ? spare * 1024 / SZ_2M * SZ_2M : 0;
+	if (!balloon->len)
+		return;
+	balloon->base = mts_map(balloon->len, PROT_RW, MAP_NORESERVE, SZ_2M);
+	madvise(balloon->base, balloon->len, MADV_HUGEPAGE);
+	madvise(balloon->base, balloon->len, MADV_POPULATE_WRITE);
+}
+
+void mts_balloon_deflate(struct mts_balloon *balloon)
+{
+	if (balloon->len)
+		munmap(balloon->base, balloon->len);
 }
 
 int mts_grab_storage(struct mts_grab *grab, size_t want)
 {
-	long long floor_kib = mts_free_floor();
-	const char *knob = "/proc/sys/vm/min_free_kbytes";
-	char old[32] = "", new[32];
-	size_t i, j, n, found = 0;
+	size_t i, j, n, found = 0, room = 0;
+	struct mts_balloon balloon;
+	struct mts_fill fill;
 	u64 pfns[256];
 
 	grab->pages = mts_meminfo("MemTotal") * 1024 / mts_page_size;
 	grab->base = mts_map(grab->pages * mts_page_size, PROT_RW,
 			     MAP_NORESERVE, 0);
 	madvise(grab->base, grab->pages * mts_page_size, MADV_NOHUGEPAGE);
-	/*
-	 * With huge pages enabled the kernel keeps up to 5 % of memory free,
-	 * which is more than all of tag storage: it would never be used.
-	 */
-	mts_read_file(knob, old, sizeof(old));
-	snprintf(new, sizeof(new), "%lld", floor_kib * 2 / 3);
-	mts_write_file(knob, new);
+	mts_fill_begin(&fill);
+	mts_balloon_inflate(&balloon);
 	for (i = 0; i < grab->pages && found < want; i += n) {
 		char *p = grab->base + i * mts_page_size;
 
+		if (!room)
+			room = mts_fill_room();
 		n = grab->pages - i;
 		if (n > ARRAY_SIZE(pfns))
 			n = ARRAY_SIZE(pfns);
-		if (mts_meminfo("MemFree") < floor_kib)
+		if (n > room)
+			n = room;
+		if (!n || madvise(p, n * mts_page_size, MADV_POPULATE_WRITE))
 			break;
-		if (madvise(p, n * mts_page_size, MADV_POPULATE_WRITE))
-			break;
+		room -= n;
 		mts_pfns(p, n, pfns);
 		for (j = 0; j < n; j++)
 			found += mts_pfn_in_storage(pfns[j]);
 	}
+	mts_balloon_deflate(&balloon);
 	grab->nr = 0;
 	for (i = 0; i < grab->pages; i += n) {
 		char *p = grab->base + i * mts_page_size;
@@ -822,8 +867,7 @@ int mts_grab_storage(struct mts_grab *grab, size_t want)
 					MADV_DONTNEED);
 		}
 	}
-	if (old[0])
-		mts_write_file(knob, old);
+	mts_fill_end(&fill);
 	return grab->nr ? 0 : -1;
 }
 
@@ -849,7 +893,9 @@ bool mts_is_thp(const void *addr)
 
 bool mts_thp_enable(void)
 {
+	/* Machines with less than 512 MiB have none of it by default. */
 	mts_write_file(THP_SYSFS "/enabled", "madvise");
+	mts_write_file(THP_SYSFS "/use_zero_page", "1");
 	mts_write_file(THP_SYSFS "/hugepages-2048kB/enabled", "inherit");
 	/* Off, as all of THP is, on machines with less than 512 MiB. */
 	mts_write_file(THP_SYSFS "/use_zero_page", "1");

@@ -212,9 +212,32 @@ struct mts_grab {
 	size_t nr;		/* pages in tag storage */
 };
 
+/*
+ * Takes most of the free memory away with huge pages, quickly, but leaves so
+ * much that the page allocator is about to turn to tag storage.
+ */
+struct mts_balloon {
+	char *base;
+	size_t len;
+};
+
+void mts_balloon_inflate(struct mts_balloon *balloon);
+void mts_balloon_deflate(struct mts_balloon *balloon);
+
 int mts_grab_storage(struct mts_grab *grab, size_t want);
-/* Fills memory gently enough not to meet the OOM killer: the limit, KiB. */
-long long mts_free_floor(void);
+
+/*
+ * Filling memory to the brim, but not so far that the OOM killer comes: how
+ * many pages may be taken before the next look. 0: it is full, or all of tag
+ * storage is in use.
+ */
+struct mts_fill {
+	char min_free[32];	/* what it was before */
+};
+
+void mts_fill_begin(struct mts_fill *fill);
+void mts_fill_end(const struct mts_fill *fill);
+size_t mts_fill_room(void);
 
 /* mmap() or die; aligned to `align` bytes when that is not 0. */
 void *mts_map(size_t bytes, int prot, int flags, size_t align);

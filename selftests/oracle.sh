@@ -3,18 +3,17 @@
 # The oracle (mts_oracle.c) with the module online, with a page cache on a block
 # device if the machine has one.
 #
-# usage: oracle [broken|absent] [OPTION of mts_oracle ...]
+# usage: oracle online|broken|absent [OPTION of mts_oracle ...]
 #
+#   online	the module as it is
 #   broken	the module that was loaded is the broken one, which publishes
 #		blocks without reserving them: the oracle has to fail
 #   absent	no module: what an MTE kernel does alone
 
 . ./lib.sh
 
-module=good
-case ${1:-} in
-broken | absent) module=$1; shift ;;
-esac
+module=$1
+shift
 
 # A file system whose page cache can be dropped and lies in movable memory.
 if [ -b /dev/vda ]; then
@@ -41,7 +40,7 @@ status=$?
 [ -z "$dir" ] || umount /tmp/cache
 
 # The bookkeeping of a broken run means nothing.
-if [ "$module" = good ]; then
+if [ "$module" = online ]; then
 	if ! wait_for 20 mts_offline || ! mts_unload; then
 		echo "Bail out! the module does not go offline"
 		exit 1
