@@ -36,14 +36,17 @@ batch() {
 	usleep 500000
 	done=0
 	why=
+	begin=$(cut -d. -f1 /proc/uptime)
 	while [ $done -lt "$cycles" ]; do
 		mts_load || { why="insmod"; break; }
 		# Sometimes long enough for blocks to be reserved and released.
 		[ $((done % 3)) -ne 0 ] || usleep 200000
 		wait_for 30 mts_offline || { why="offline"; break; }
-		mts_unload || { why="rmmod"; break; }
+		# The oracle may be reading a file of the module.
+		wait_for 30 mts_unload || { why="rmmod"; break; }
 		done=$((done + 1))
 	done
+	echo "# $done cycles in $(($(cut -d. -f1 /proc/uptime) - begin)) s"
 	rm /tmp/go
 	wait $oracle
 	status=$?

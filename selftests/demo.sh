@@ -48,13 +48,14 @@ say "  data in tag storage:      $in_use KiB  ($(hold_field pages 5) pages with 
 say
 say "Another program tags $mib MiB and checks every tag."
 reserved=$(mts_stat blocks_reserved)
-moved=$(mts_stat migrated_out)
+fast=$(mts_stat reserve_fast)
+slow=$(mts_stat reserve_slow)
 hold_start 6 hold "$mib" || fail "hold"
 now=$(mts_stat blocks_reserved)
 say "  tag blocks reserved:      $reserved before, $now now  ($(hold_field blocks 6) hold its tags)"
 [ "$now" -ge "$reserved" ] || fail "no block was reserved"
-say "  reservations so far:      $(mts_stat reserve_fast) of free memory, $(mts_stat reserve_slow) with data moved away;" \
-	"$(($(mts_stat migrated_out) - moved)) pages moved out of tag storage"
+say "  of those:                 $(($(mts_stat reserve_fast) - fast)) were free," \
+	"from $(($(mts_stat reserve_slow) - slow)) data was moved away first"
 finish 6 "the tags"
 say "  its tags and data:        intact"
 finish 5 "the data in tag storage"

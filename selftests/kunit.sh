@@ -19,7 +19,7 @@ if ! insmod /lib/modules/mte_tag_storage_kunit.ko; then
 	echo "Bail out! mte_tag_storage_kunit.ko does not load"
 	exit 1
 fi
-dmesg | sed 's/^\(<[0-9]*>\)*\[[ 0-9.]*\] *//; s/^kunit: //' |
+dmesg | sed 's/^\(<[0-9]*>\)*\[[ 0-9.]*\] //' |
 	sed -n '/^ *KTAP version 1/,$p' >/tmp/kunit.log
 sed 's/^/    /' /tmp/kunit.log
 
@@ -28,7 +28,7 @@ sed 's/^/    /' /tmp/kunit.log
 suites=$(grep -cE '^(not )?ok [0-9]+ ' /tmp/kunit.log)
 cases=$(grep -cE '^ +(not )?ok [0-9]+ ' /tmp/kunit.log)
 if [ "$suites" -eq 0 ] || [ "$cases" -eq 0 ]; then
-	echo "Bail out! no KUnit result in the kernel log"
+	echo "Bail out! no KUnit result in the kernel log (is kunit.enable=1 set?)"
 	exit 1
 fi
 ktap_plan $((suites + 1))

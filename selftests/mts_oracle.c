@@ -67,6 +67,7 @@ static struct {
 	u32 modes;
 	const char *dir;
 	const char *until;
+	const char *lock;
 	char inject;		/* 'd' or 't': one wrong word or tag */
 } opt = {
 	.seconds = 10,
@@ -466,6 +467,21 @@ static void keeper_fill(struct keeper *k)
 	keeper_verify(k);
 }
 
+static void lock_file(void)
+{
+	int fd;
+
+	do {
+		fd = open(opt.lock, O_WRONLY | O_CREAT | O_EXCL, 0600);
+		if (fd < 0 && errno != EEXIST)
+			mts_die(opt.lock);
+		if (fd < 0)
+			usleep(5000);
+	} while (fd < 0 && !sh->stop);
+	if (fd >= 0)
+		close(fd);
+}
+
 static void keeper_worker(void)
 {
 	struct keeper k = { 0 };
@@ -481,9 +497,15 @@ static void keeper_worker(void)
 	madvise(k.base, k.pages * mts_page_size, MADV_NOHUGEPAGE);
 	while (!enough()) {
 		if (mts_now() >= next) {
-			double start = mts_now(), took;
+			double start, took;
 
+			/* Full memory must not become less than it is. */
+			if (opt.lock)
+				lock_file();
+			start = mts_now();
 			keeper_fill(&k);
+			if (opt.lock)
+				unlink(opt.lock);
 			took = mts_now() - start;
 			ktap_note("keeper: %zu pages, %.2f s", k.kept, took);
 			next = mts_now() + (took > 1 ? took * 1.5 : 1.5);
@@ -943,6 +965,7 @@ static void usage(void)
 		"                  [--tagged-percent=N] [--seed=N] [--modes=a,b,..|-a,-b,..]\n"
 		"                  [--dir=DIR of a file system with a page cache]\n"
 		"                  [--until=FILE: end early, when it is gone]\n"
+		"                  [--lock=FILE: a lock file, there while memory is filled]\n"
 		"                  [--inject=data|tag: one wrong word or tag]\n"
 		"modes:");
 	for (int i = 0; i < NR_MODES; i++)
@@ -988,6 +1011,7 @@ static void parse(int argc, char **argv)
 		{ "modes", required_argument, NULL, 'o' },
 		{ "dir", required_argument, NULL, 'd' },
 		{ "until", required_argument, NULL, 'u' },
+		{ "lock", required_argument, NULL, 'l' },
 		{ "inject", required_argument, NULL, 'i' },
 		{ NULL, 0, NULL, 0 }
 	};
@@ -1019,6 +1043,9 @@ static void parse(int argc, char **argv)
 		case 'u':
 			opt.until = optarg;
 			break;
+		case 'l':
+			opt.lock = optarg;
+			break;
 		case 'i':
 			opt.inject = optarg[0];
 			break;
@@ -1039,7 +1066,7 @@ static void parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	long long base_reserved, peak_reserved, min_cma, v, cma_total;
-	long long base_fast, base_slow, base_out, base_released, left;
+	long long base_fast, base_slow, base_released, left;
 	struct counters sum = { 0 };
 	pid_t pids[MAX_WORKERS];
 	int i, j, nr = 0, crashed = 0, status;
@@ -1066,7 +1093,6 @@ int main(int argc, char **argv)
 	base_reserved = peak_reserved = mts_stat("blocks_reserved");
 	base_fast = mts_stat("reserve_fast");
 	base_slow = mts_stat("reserve_slow");
-	base_out = mts_stat("migrated_out");
 	base_released = mts_stat("released");
 	cma_total = mts_meminfo("CmaTotal");
 	min_cma = mts_meminfo("CmaFree");
@@ -1144,12 +1170,11 @@ int main(int argc, char **argv)
 			ktap_note("%s %llu", mode_names[j],
 				  (unsigned long long)sum.ops[j]);
 	if (online) {
-		ktap_note("blocks reserved: %lld before, at most %lld; reservations fast %lld slow %lld; released %lld; migrated out %lld",
+		ktap_note("blocks reserved: %lld before, at most %lld; reservations fast %lld slow %lld; released %lld",
 			  base_reserved, peak_reserved,
 			  mts_stat("reserve_fast") - base_fast,
 			  mts_stat("reserve_slow") - base_slow,
-			  mts_stat("released") - base_released,
-			  mts_stat("migrated_out") - base_out);
+			  mts_stat("released") - base_released);
 		ktap_note("CMA: %lld KiB, at least %lld KiB free; keeper: %llu fills, at most %llu pages in tag storage, %llu moved out of it",
 			  cma_total, min_cma, (unsigned long long)sh->fills,
 			  (unsigned long long)sh->kept_max,
