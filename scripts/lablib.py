@@ -222,6 +222,7 @@ def judge(run):
          test       whether a test was asked for (mts.run=)
          plain      no KTAP is expected, the exit status alone counts
          timeout    seconds, for the message
+         signal     name of what interrupted it on the host, or None
 
     The first class is the headline. An empty list of classes is a pass.
     """
@@ -252,7 +253,7 @@ def judge(run):
         add("vm_died", f"the VM died: QEMU ended with status {run['status']}, the guest did not"
             " power off")
     elif ended == "interrupted":
-        add("vm_died", "interrupted on the host")
+        add("vm_died", f"interrupted: scripts/vm got {run['signal']} on the host")
     elif ended == "reset" and not splats:
         add("reset", "the guest was reset without a panic message")
 
