@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Helpers of the tests of single paths (swap, GUP, KSM, ...): buffers whose
+ * pages all have known data and tags, children, and what the kernel says of
+ * pages. See mts_test.h for the rest.
+ */
+#ifndef MTS_PATHS_H
+#define MTS_PATHS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mts_test.h"
+
+#define __maybe_unused		__attribute__((unused))
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT		21
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
+
+/*
+ * A run of pages with known contents. The key of a page is made of the seed,
+ * which a test changes to write something new.
+ */
+struct mts_buf {
+	char *p;
+	size_t pages;
+	u64 seed;
+	bool tagged;	/* tags were written */
+	bool mte;	/* tags can be read: a PROT_MTE mapping */
+};
+
+static inline char *buf_page(const struct mts_buf *b, size_t i)
+{
+	return b->p + i * mts_page_size;
+}
+
+static inline u64 buf_key(const struct mts_buf *b, size_t i)
+{
+	/* Not 0, which stands for a fresh page; no STZG, which clears data */
+	return ((b->seed << 24) + i * 4 + 4) | (i & 1);
+}
+
+static __maybe_unused void buf_write(const struct mts_buf *b, size_t i)
+{
+	if (b->tagged)
+		mts_page_tag(buf_page(b, i), buf_key(b, i));
+	mts_page_fill(buf_page(b, i), buf_key(b, i));
+}
+
+static __maybe_unused void buf_fill(struct mts_buf *b, u64 seed, bool tagged)
+{
+	size_t i;
+
+	b->seed = seed;
+	b->tagged = tagged;
+	for (i = 0; i < b->pages; i++)
+		buf_write(b, i);
+}
+
+static __maybe_unused void buf_map(struct mts_buf *b, size_t pages, int prot,
+				   int flags)
+{
+	memset(b, 0, sizeof(*b));
+	b->pages = pages;
+	b->mte = prot & PROT_MTE;
+	b->p = mts_map(pages * mts_page_size, prot, flags, 0);
+	madvise(b->p, pages * mts_page_size, MADV_NOHUGEPAGE);
+}
+
+static __maybe_unused void buf_unmap(struct mts_buf *b)
+{
+	munmap(b->p, b->pages * mts_page_size);
+	b->p = NULL;
+}
+
+static __maybe_unused bool buf_page_ok(const char *what,
+				       const struct mts_buf *b, size_t i)
+{
+	u64 key = buf_key(b, i);
+	bool ok = mts_data_ok(what, buf_page(b, i), key);
+
+	if (b->mte)
+		ok &= mts_tags_ok(what, buf_page(b, i), b->tagged ? key : 0);
+	return ok;
+}
+
+/* The number of wrong pages; the first few are reported. */
+static __maybe_unused size_t buf_bad(const char *what, const struct mts_buf *b)
+{
+	size_t i, bad = 0;
+
+	for (i = 0; i < b->pages && bad < 4; i++)
+		bad += !buf_page_ok(what, b, i);
+	return bad;
+}
+
+/* Every page may have tags. True without the module. */
+static __maybe_unused bool buf_taggable(const char *what,
+					const struct mts_buf *b)
+{
+	return mts_pages_untaggable(what, b->p, b->pages) <= 0;
+}
+
+/* ---- pagemap ---- */
+
+#define PM_SWAP		(1UL << 62)
+#define PM_PRESENT	(1UL << 63)
+
+static __maybe_unused size_t pagemap_count(const void *p, size_t pages, u64 bit)
+{
+	u64 at = ((u64)p & ~(0xffUL << 56)) / mts_page_size * sizeof(u64);
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	size_t i, n, count = 0;
+	u64 entry[512];
+
+	for (i = 0; fd >= 0 && i < pages; i += n) {
+		ssize_t got;
+		size_t j;
+
+		n = pages - i < ARRAY_SIZE(entry) ? pages - i :
+						    ARRAY_SIZE(entry);
+		got = pread(fd, entry, n * sizeof(u64), at + i * sizeof(u64));
+		if (got != (ssize_t)(n * sizeof(u64)))
+			mts_die("pagemap");
+		for (j = 0; j < n; j++)
+			count += !!(entry[j] & bit);
+	}
+	if (fd >= 0)
+		close(fd);
+	return count;
+}
+
+static __maybe_unused size_t buf_swapped(const struct mts_buf *b)
+{
+	return pagemap_count(b->p, b->pages, PM_SWAP);
+}
+
+/* ---- children ---- */
+
+static __maybe_unused int wait_status(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		mts_die("waitpid");
+	return status;
+}
+
+static __maybe_unused bool child_ok(pid_t pid)
+{
+	int status = wait_status(pid);
+
+	if (WIFEXITED(status) && !WEXITSTATUS(status))
+		return true;
+	ktap_note("child %d: %s %d", pid,
+		  WIFSIGNALED(status) ? "killed by signal" : "exit status",
+		  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	return false;
+}
+
+/* ---- data in tag storage ---- */
+
+/* As much of tag storage as can be had, and not none of it. */
+static __maybe_unused void grab_storage(struct mts_grab *grab)
+{
+	int tries;
+
+	for (tries = 0; tries < 5; tries++) {
+		if (!mts_grab_storage(grab, 1UL << 40))
+			return;
+		ktap_note("no tag storage was to be had: MemFree %lld, CmaFree %lld KiB",
+			  mts_meminfo("MemFree"), mts_meminfo("CmaFree"));
+		munmap(grab->base, grab->pages * mts_page_size);
+		mts_write_file("/proc/sys/vm/drop_caches", "3");
+		usleep(200000);
+	}
+	printf("Bail out! no data gets into tag storage\n");
+	exit(1);
+}
+
+/* The pages that lie in tag storage, with known data. */
+static __maybe_unused void grab_fill(const struct mts_grab *grab, u64 seed)
+{
+	u64 pfns[256];
+	size_t i, j, n;
+
+	for (i = 0; i < grab->pages; i += n) {
+		n = grab->pages - i < 256 ? grab->pages - i : 256;
+		mts_pfns(grab->base + i * mts_page_size, n, pfns);
+		for (j = 0; j < n; j++)
+			if (pfns[j])
+				mts_page_fill(grab->base +
+					      (i + j) * mts_page_size,
+					      seed + (i + j) * 2);
+	}
+}
+
+/* Wherever they are now. Pages that are not there were never filled. */
+static __maybe_unused size_t grab_bad(const char *what,
+				      const struct mts_grab *grab, u64 seed)
+{
+	u64 at = (u64)grab->base / mts_page_size * sizeof(u64), entry[256];
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	size_t i, j, n, bad = 0, seen = 0;
+
+	for (i = 0; i < grab->pages && bad < 4; i += n) {
+		n = grab->pages - i < 256 ? grab->pages - i : 256;
+		if (pread(fd, entry, n * sizeof(u64), at + i * sizeof(u64)) < 0)
+			mts_die("pagemap");
+		for (j = 0; j < n && bad < 4; j++) {
+			if (!(entry[j] & (PM_PRESENT | PM_SWAP)))
+				continue;
+			seen++;
+			bad += !mts_data_ok(what, grab->base +
+					    (i + j) * mts_page_size,
+					    seed + (i + j) * 2);
+		}
+	}
+	close(fd);
+	if (seen < grab->nr) {
+		ktap_note("LOST DATA %s: %zu pages of %zu", what, seen,
+			  grab->nr);
+		bad++;
+	}
+	return bad;
+}
+
+/* ---- geometry ---- */
+
+/* The first page of the tag block that serves a page, and how many it has. */
+static __maybe_unused u64 storage_of(u64 pfn, u64 *nr)
+{
+	int i;
+
+	for (i = 0; i < mts_nr_regions; i++) {
+		const struct mts_region *r = &mts_regions[i];
+		u64 first = r->data_start / mts_page_size;
+
+		if (pfn < first || pfn >= r->data_end / mts_page_size)
+			continue;
+		*nr = r->block_pages;
+		return r->start / mts_page_size +
+		       (pfn - first) / (32 * *nr) * *nr;
+	}
+	return 0;
+}
+
+/* ---- kernel ---- */
+
+static __maybe_unused long long mts_vmstat(const char *key)
+{
+	char buf[16384], *line, *save;
+	size_t len = strlen(key);
+
+	if (mts_read_file("/proc/vmstat", buf, sizeof(buf)) < 0)
+		return -1;
+	for (line = strtok_r(buf, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save))
+		if (!strncmp(line, key, len) && line[len] == ' ')
+			return strtoll(line + len + 1, NULL, 10);
+	return -1;
+}
+
+#endif
