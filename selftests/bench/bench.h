@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The guest's part of "make bench": one program, a function per measure. Each
+ * prints "= <row>.<key> <value>" lines; scripts/bench knows what they mean.
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include "../mts_test.h"
+
+#define KIB(x)		((size_t)(x) << 10)
+#define MIB(x)		((size_t)(x) << 20)
+#define NSEC_PER_MSEC	1000000ULL
+#define NSEC_PER_SEC	1000000000ULL
+
+extern const char *bench_row;
+
+/* With -icount these are instructions. */
+u64 bench_ns(void);
+void bench_say(const char *key, double value);
+/* The row, or a part of it, can't be measured here. */
+void bench_cannot(const char *why);
+
+int bench_prot(const char *word);
+void *bench_map(size_t bytes, int prot);
+void bench_populate(void *base, size_t bytes);
+/* Write a byte to each page. */
+void bench_touch(void *base, size_t bytes);
+long bench_number(const char *word);
+void bench_write(const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+void bench_msleep(unsigned int ms);
+
+/*
+ * All memory, tag storage included, in use by untagged anonymous pages of this
+ * process.
+ */
+struct bench_full {
+	char *base;
+	size_t pages;
+	u64 *pfns;
+};
+
+void bench_fill(struct bench_full *full, size_t spare_kib);
+
+struct bench_command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+};
+
+int touch_main(int argc, char **argv);
+int fork_main(int argc, char **argv);
+int cache_main(int argc, char **argv);
+int mix_main(int argc, char **argv);
+int mix_job_main(int argc, char **argv);
+int mprotect_main(int argc, char **argv);
+int full_main(int argc, char **argv);
+int cached_main(int argc, char **argv);
+int many_main(int argc, char **argv);
+int storage_main(int argc, char **argv);
+int pack_main(int argc, char **argv);
+int exit_main(int argc, char **argv);
+int module_main(int argc, char **argv);
+int gain_main(int argc, char **argv);
+
+#endif /* BENCH_H */

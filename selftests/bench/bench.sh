@@ -1,0 +1,77 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The guest's part of "make bench": set up a configuration, measure rows.
+#
+#   bench CONFIG SCALE ROW...
+#
+# CONFIG is vanilla, patched or online (which loads the module). SCALE is quick
+# or full. The order of the rows is the caller's.
+
+. ./lib.sh
+
+config=$1
+scale=$2
+shift 2
+
+if [ "$scale" = quick ]; then
+	mib=32 passes=3 jobs=10 window=1500
+else
+	mib=64 passes=6 jobs=40 window=5000
+fi
+
+
+run() {
+	./mts_bench "$@" || echo "! $1 the program ended with status $?"
+}
+
+# A file system whose pages of zeros need no memory
+make_fs() {
+	[ ! -d /mnt/disk ] || return 0
+	mkdir -p /mnt/disk
+	echo 1G >/sys/block/zram0/disksize
+	mke2fs -q /dev/zram0 >/dev/null && mount -t ext4 /dev/zram0 /mnt/disk
+}
+
+# Rows that load the module themselves come first
+case $config:$* in
+online:*B10*) ;;
+online:*) mts_load || exit 1 ;;
+esac
+
+for row in "$@"; do
+	case $row in
+	B1)
+		run B1touch touch plain $mib $passes
+		run B1fork fork plain 16 $passes
+		make_fs && run B1cache cache /mnt/disk/file 32 3
+		run B1mix mix $jobs
+		;;
+	B3)
+		run B3 touch mte $mib $passes
+		run B3fork fork mte 16 $passes
+		;;
+	B3h)
+		run B3h2m touch mte $mib $passes 2m
+		run B3h64k touch mte $mib $passes 64k
+		;;
+	B4con) run B4contiguous full mte 32 $passes contiguous ;;
+	B4sca) run B4scattered full mte 32 $passes scattered ;;
+	B4c) make_fs && run B4c cached mte 32 $passes /mnt/disk/file ;;
+	B5) run B5 mprotect $mib $passes ;;
+	B5s) run B5s storage 1024 ;;
+	B6) run B6 gain ;;
+	B7n*) run "B7${row#B7}" pack 8 8192 "${row#B7n}" ;;
+	B8) run B8idle exit idle 64 ;;
+	B8p) run B8pressure exit pressure 64 ;;
+	B9) run B9 full mte 16 1 contiguous 4 ;;
+	B10)
+		if [ "$config" = online ]; then
+			run B10 module "$MTS_KO" 64
+		else
+			echo "! B10 there is no module to load"
+		fi
+		;;
+	B11) run B11 many mte 16 $window "$(nproc)" ;;
+	*) echo "! $row unknown" ;;
+	esac
+done

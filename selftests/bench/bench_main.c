@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+/* mts_bench ROW COMMAND [ARG...]: one measure. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+static const struct bench_command commands[] = {
+	{ "touch", touch_main },
+	{ "fork", fork_main },
+	{ "cache", cache_main },
+	{ "mix", mix_main },
+	{ "mix-job", mix_job_main },
+	{ "mprotect", mprotect_main },
+	{ "full", full_main },
+	{ "cached", cached_main },
+	{ "many", many_main },
+	{ "storage", storage_main },
+	{ "pack", pack_main },
+	{ "exit", exit_main },
+	{ "module", module_main },
+	{ "gain", gain_main },
+};
+
+const char *bench_row;
+
+u64 bench_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+void bench_say(const char *key, double value)
+{
+	printf("= %s.%s %.6g\n", bench_row, key, value);
+}
+
+void bench_cannot(const char *why)
+{
+	printf("! %s %s\n", bench_row, why);
+}
+
+int bench_prot(const char *word)
+{
+	return strcmp(word, "mte") ? PROT_RW : PROT_TAGGED;
+}
+
+void *bench_map(size_t bytes, int prot)
+{
+	void *p = mmap(NULL, bytes, prot,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		mts_die("mmap");
+	return p;
+}
+
+void bench_populate(void *base, size_t bytes)
+{
+	if (madvise(base, bytes, MADV_POPULATE_WRITE))
+		mts_die("populate");
+}
+
+void bench_touch(void *base, size_t bytes)
+{
+	volatile char *p = base;
+	size_t i;
+
+	for (i = 0; i < bytes; i += mts_page_size)
+		p[i] = 1;
+}
+
+long bench_number(const char *word)
+{
+	char *end;
+	long value = strtol(word, &end, 0);
+
+	if (end == word || *end)
+		mts_die(word);
+	return value;
+}
+
+void bench_write(const char *path, const char *fmt, ...)
+{
+	char text[64];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (mts_write_file(path, text))
+		mts_die(path);
+}
+
+void bench_msleep(unsigned int ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * NSEC_PER_MSEC };
+
+	nanosleep(&ts, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	if (argc < 3) {
+		fprintf(stderr, "usage: mts_bench ROW COMMAND [ARG...]\n");
+		return 2;
+	}
+	bench_row = argv[1];
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(argv[2], commands[i].name))
+			return commands[i].run(argc - 3, argv + 3);
+	fprintf(stderr, "mts_bench: no command %s\n", argv[2]);
+	return 2;
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+/* How many blocks tagged pages need, and when these are given back. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define MAX_PROCS	32
+
+struct control {
+	u8 *blocks;		/* one for each block of 32 page frames */
+	size_t nr_blocks;
+	size_t pages;		/* tagged pages per process */
+	size_t untagged;	/* untagged faults per tagged one */
+	int procs;
+};
+
+static struct control control;
+/* Who has the token may go on; the last one gives it to the parent. */
+static int ring[MAX_PROCS + 1][2];
+
+static void token_wait(int who)
+{
+	char c;
+
+	while (read(ring[who][0], &c, 1) != 1)
+		if (errno != EINTR)
+			mts_die("token");
+}
+
+static void token_pass(int who)
+{
+	if (write(ring[who][1], "t", 1) != 1)
+		mts_die("token");
+}
+
+static void mark_blocks(const char *p)
+{
+	u64 pfn;
+	size_t i;
+
+	for (i = 0; i < control.pages; i++) {
+		pfn = mts_pfn(p + i * mts_page_size);
+		if (pfn && pfn / 32 < control.nr_blocks)
+			control.blocks[pfn / 32] = 1;
+	}
+}
+
+static void pack_child(int who)
+{
+	size_t i, j, untagged = control.pages * control.untagged;
+	char *tagged = bench_map(control.pages * mts_page_size, PROT_TAGGED);
+	char *other = bench_map((untagged + 1) * mts_page_size, PROT_RW);
+	u64 seed = 1000 + who;
+
+	madvise(tagged, control.pages * mts_page_size, MADV_NOHUGEPAGE);
+	madvise(other, (untagged + 1) * mts_page_size, MADV_NOHUGEPAGE);
+	for (i = 0; i < control.pages; i++) {
+		token_wait(who);
+		tagged[i * mts_page_size] = 1;
+		for (j = 0; j < control.untagged; j++)
+			other[(i * control.untagged + j) * mts_page_size] = 1;
+		token_pass(who + 1);
+	}
+	token_wait(who);
+	mark_blocks(tagged);
+	token_pass(who + 1);
+	/* A random half goes */
+	token_wait(who);
+	for (i = 0; i < control.pages; i++)
+		if (mts_rand(&seed) & 1)
+			madvise(tagged + i * mts_page_size, mts_page_size,
+				MADV_DONTNEED);
+	token_pass(who + 1);
+	for (;;) {
+		token_wait(who);
+		mark_blocks(tagged);
+		token_pass(who + 1);
+	}
+}
+
+static void turn(void)
+{
+	token_pass(0);
+	token_wait(control.procs);
+}
+
+/* Blocks with a tagged page, by page frames; and the module's own count */
+static void say_blocks(const char *when, double ideal, long long before)
+{
+	char key[64];
+	size_t i, n = 0;
+
+	memset(control.blocks, 0, control.nr_blocks);
+	turn();
+	for (i = 0; i < control.nr_blocks; i++)
+		n += control.blocks[i];
+	snprintf(key, sizeof(key), "%s_spread", when);
+	bench_say(key, n / ideal);
+	if (before < 0)
+		return;
+	snprintf(key, sizeof(key), "%s_reserved", when);
+	bench_say(key, (mts_stat("blocks_reserved") - before) / ideal);
+}
+
+/* pack PROCS PAGES N: PAGES tagged pages in all, N untagged faults per tagged */
+int pack_main(int argc, char **argv)
+{
+	long long before = -1;
+	pid_t pids[MAX_PROCS];
+	size_t total, i;
+	char key[32];
+	int who;
+
+	if (argc < 3)
+		mts_die("pack PROCS PAGES N");
+	control.procs = bench_number(argv[0]);
+	total = bench_number(argv[1]);
+	control.untagged = bench_number(argv[2]);
+	if (control.procs < 1 || control.procs > MAX_PROCS)
+		mts_die("PROCS");
+	control.pages = total / control.procs;
+	/* Frames below 16 GiB, from 0 */
+	control.nr_blocks = (16UL << 30) / mts_page_size / 32;
+	control.blocks = mmap(NULL, control.nr_blocks, PROT_RW,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (control.blocks == MAP_FAILED)
+		mts_die("mmap");
+	memset(control.blocks, 0, control.nr_blocks);
+	if (mts_online()) {
+		mts_release();
+		before = mts_stat("blocks_reserved");
+	}
+
+	for (i = 0; i <= (size_t)control.procs; i++)
+		if (pipe(ring[i]))
+			mts_die("pipe");
+	for (who = 0; who < control.procs; who++) {
+		pids[who] = fork();
+		if (pids[who] < 0)
+			mts_die("fork");
+		if (!pids[who]) {
+			pack_child(who);
+			_exit(0);
+		}
+	}
+	for (i = 0; i < control.pages; i++)
+		turn();
+	say_blocks("full", total / 32.0, before);
+	turn();
+	say_blocks("half_0s", total / 64.0, before);
+	for (i = 1; i <= 5; i++) {
+		bench_msleep(1000);
+		if (i != 1 && i != 5)
+			continue;
+		snprintf(key, sizeof(key), "half_%zus", i);
+		say_blocks(key, total / 64.0, before);
+	}
+	for (who = 0; who < control.procs; who++)
+		kill(pids[who], 9);
+	while (wait(NULL) > 0)
+		;
+	return 0;
+}
+
+static double released_share(long long goal)
+{
+	return 1.0 * mts_stat("released_bytes") / goal;
+}
+
+/*
+ * exit idle|pressure MIB: tagged programs end; ms until 99 % of what was
+ * released before them is released again. Under pressure: until memory is used
+ * up at once by another program, without waiting.
+ */
+int exit_main(int argc, char **argv)
+{
+	long long goal;
+	bool pressure;
+	int i, status;
+	size_t bytes;
+	u64 start;
+
+	if (argc < 2)
+		mts_die("exit idle|pressure MIB");
+	pressure = !strcmp(argv[0], "pressure");
+	bytes = MIB(bench_number(argv[1]));
+	if (!mts_online()) {
+		bench_cannot("nothing to give back without the module");
+		return 0;
+	}
+	mts_release();
+	goal = mts_stat("released_bytes");
+	for (i = 0; i < 4; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			char *p = bench_map(bytes / 4, PROT_TAGGED);
+
+			madvise(p, bytes / 4, MADV_NOHUGEPAGE);
+			bench_touch(p, bytes / 4);
+			_exit(0);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+			mts_die("child");
+	}
+	start = bench_ns();
+	bench_say("released_at_exit", released_share(goal));
+	if (pressure) {
+		size_t done = 0, step = KIB(256);
+		size_t max = mts_meminfo("MemTotal") * 1024;
+		char *p = bench_map(max, PROT_RW);
+		u64 scarce = 0;
+
+		bench_write("/proc/sys/vm/min_free_kbytes", "1024");
+		bench_write("/proc/sys/vm/percpu_pagelist_high_fraction", "2048");
+		madvise(p, max, MADV_NOHUGEPAGE);
+		while (released_share(goal) < 0.99 && done + step <= max) {
+			long long room = mts_meminfo("MemFree");
+
+			if (room < 16 * 1024 && !scarce)
+				scarce = bench_ns();
+			if (room < 3 * 1024)
+				break;
+			bench_populate(p + done, step);
+			done += step;
+		}
+		bench_say("filled_mib", done / 1048576.0);
+		bench_say("released_when_full", released_share(goal));
+		if (scarce)
+			start = scarce;
+	}
+	while (released_share(goal) < 0.99) {
+		if (bench_ns() - start > 60 * NSEC_PER_SEC) {
+			bench_cannot("not released within a minute");
+			return 0;
+		}
+		bench_msleep(10);
+	}
+	bench_say("released_ms", 1.0 * (bench_ns() - start) / NSEC_PER_MSEC);
+	return 0;
+}
