@@ -15,7 +15,7 @@ help:
 	@echo 'make run         boot an emulated MTE machine and watch the module work'
 	@echo 'make test        all tests on emulated machines (TESTS="name pattern*" for some)'
 	@echo 'make test-debug  the same with a debug kernel (KASAN, lockdep, kmemleak; slow)'
-	@echo 'make bench       measure'
+	@echo 'make bench       measure, next to an unmodified kernel (QUICK=1, ONLY=B1,B3)'
 	@echo 'make torture     long random runs'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
@@ -36,7 +36,10 @@ test: setup
 test-debug: setup
 	@$(SCRIPTS)/test --debug $(TESTS)
 
-bench torture:
+bench: setup
+	@$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS)
+
+torture:
 	@if [ -x $(SCRIPTS)/$@ ]; then exec $(SCRIPTS)/$@; fi; \
 	echo "make $@: scripts/$@ does not exist yet; 'make test' is what there is" >&2; \
 	exit 1
