@@ -8,12 +8,11 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/cpufeature.h>
 #include <linux/kasan-enabled.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/tag_storage.h>
-
-#include <asm/cpufeature.h>
 
 #include "mts.h"
 
@@ -22,6 +21,7 @@
 #define MTS_HOOKS_ABI	TAG_STORAGE_ABI
 #endif
 
+/* Going online and offline, release passes; see mts.h */
 DEFINE_MUTEX(mts_state_mutex);
 
 /* Changed under mts_state_mutex; the module is pinned while it is set */
@@ -45,18 +45,18 @@ static int enable_hooks(void)
 	unsigned int i, n = 0;
 	int ret;
 
-	for_each_mts_region(r, i) {
+	/* Tag storage has no tags itself. It can be part of the memory served. */
+	for_each_mts_region(r, i)
+		ranges[n++] = (struct tag_storage_range) {
+			.start_pfn = r->geo.tag_pfn,
+			.nr_pages = r->geo.tag_pages,
+		};
+	for_each_mts_region(r, i)
 		ranges[n++] = (struct tag_storage_range) {
 			.start_pfn = r->geo.data_pfn,
 			.nr_pages = mts_data_pages(&r->geo),
 			.taggable = r->taggable,
 		};
-		/* Tag storage has no tags itself */
-		ranges[n++] = (struct tag_storage_range) {
-			.start_pfn = r->geo.tag_pfn,
-			.nr_pages = r->geo.tag_pages,
-		};
-	}
 
 	ret = tag_storage_enable(&mts_ops, ranges, n);
 	if (ret == -ENOEXEC)
@@ -144,8 +144,8 @@ static int __mts_offline(void)
  * mts_offline() - take all tag storage back
  *
  * Context: Process context, sleeps: migrates all that lives in tag storage.
- * Return: 0, also if it is offline; -EINTR on a signal; -EBUSY or -ENOMEM when
- * a page can't be taken back. It is online then, as before.
+ * Return: 0, also if it is offline; -EINTR on a signal; -EBUSY, -ENOMEM or
+ * -EHWPOISON when a page can't be taken back. It is online then, as before.
  */
 int mts_offline(void)
 {
