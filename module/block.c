@@ -147,6 +147,20 @@ static int block_take_pages(struct mts_region *r, unsigned long block)
 	return ret;
 }
 
+/*
+ * A page of a released block is poisoned: it can't hold tags any more. Its
+ * other pages stay with the page allocator.
+ */
+static void block_give_up(struct mts_region *r, unsigned long block)
+{
+	lockdep_assert_held(block_transition(r, block));
+	spin_lock(&r->lock);
+	__block_set_state(r, block, MTS_BAD);
+	r->nr_lost++;
+	spin_unlock(&r->lock);
+	mts_count(MTS_STAT_POISONED);
+}
+
 static int block_reserve(struct mts_region *r, unsigned long block,
 			 unsigned int site)
 {
@@ -178,10 +192,7 @@ static int block_reserve(struct mts_region *r, unsigned long block,
 	}
 
 	if (block_is_poisoned(r, block)) {
-		spin_lock(&r->lock);
-		__block_set_state(r, block, MTS_BAD);
-		spin_unlock(&r->lock);
-		mts_count(MTS_STAT_POISONED);
+		block_give_up(r, block);
 		ret = -EXDEV;
 		goto unlock;
 	}
@@ -223,7 +234,7 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 	unsigned int site_id = mts_site_get(site);
 	struct mts_region *r;
 	unsigned long block, last;
-	int ret;
+	int ret = 0;
 
 	if (mts_is_storage(pfn) || mts_is_storage(pfn + nr_pages - 1)) {
 		mts_count(MTS_STAT_RESERVE_REFUSED);
@@ -234,13 +245,11 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 		return 0;
 
 	last = mts_data_pfn_to_block(&r->geo, pfn + nr_pages - 1);
-	for (block = mts_data_pfn_to_block(&r->geo, pfn); block <= last; block++) {
+	block = mts_data_pfn_to_block(&r->geo, pfn);
+	for (; !ret && block <= last; block++)
 		ret = block_reserve(r, block, site_id);
-		if (ret)
-			return ret;
-	}
 	mts_worker_kick();
-	return 0;
+	return ret;
 }
 
 /**
@@ -335,38 +344,112 @@ unlock:
 	return is_free_state(state);
 }
 
-/*
- * Reserve a block for good.
- * Return: 0, also when it isn't released; -EAGAIN when it can't be had now.
+/**
+ * mts_block_hold_data() - keep the free memory of a bad block out of use
+ * @r:		the region
+ * @block:	the block
+ *
+ * Who needs memory for tags would be given these pages again and again. Takes
+ * what is free now.
+ *
+ * Context: Holds mts_state_mutex. Sleeps.
  */
-static int block_take_back(struct mts_region *r, unsigned long block)
+void mts_block_hold_data(struct mts_region *r, unsigned long block)
 {
-	struct mutex *transition = block_transition(r, block);
+	unsigned long pfn = mts_block_data_pfn(&r->geo, block);
+	unsigned long end = pfn + mts_block_data_pages(&r->geo);
+
+	lockdep_assert_held(&mts_state_mutex);
+	for (; pfn < end; pfn++)
+		if (pfn_to_online_page(pfn) && !mts_is_storage(pfn) &&
+		    alloc_free_range(pfn, 0))
+			list_add(&pfn_to_page(pfn)->lru, &r->held);
+}
+
+/* Give back what mts_block_hold_data() took */
+static void free_held_data(struct mts_region *r)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, &r->held, lru) {
+		list_del(&page->lru);
+		__free_page(page);
+	}
+}
+
+/* How many blocks from @first on are free, in the same pageblock */
+static unsigned long free_run(struct mts_region *r, unsigned long first)
+{
+	unsigned long block, end = mts_nr_blocks(&r->geo);
+
+	for (block = first; block < end; block++)
+		if (!is_free_state(READ_ONCE(r->state[block])) ||
+		    block_transition(r, block) != block_transition(r, first))
+			break;
+	return block - first;
+}
+
+/*
+ * Reserve a run of free blocks of one pageblock for good.
+ * Return: 0, or why the pages can't be had now. Blocks that are not free, or
+ * poisoned, are left alone.
+ */
+static int blocks_take_back(struct mts_region *r, unsigned long first,
+			    unsigned long nr)
+{
+	struct mutex *transition = block_transition(r, first);
+	unsigned long pfn = mts_block_tag_pfn(&r->geo, first);
+	unsigned long block;
 	int ret = 0;
 
 	if (mutex_lock_interruptible(transition))
 		return -EINTR;
-	if (!is_free_state(READ_ONCE(r->state[block])))
-		goto unlock;
-
-	if (block_is_poisoned(r, block)) {
-		spin_lock(&r->lock);
-		__block_set_state(r, block, MTS_BAD);
-		spin_unlock(&r->lock);
-		mts_count(MTS_STAT_POISONED);
-		goto unlock;
+	for (block = first; block < first + nr; block++) {
+		/* A fault may have reserved it since the caller looked */
+		if (!is_free_state(READ_ONCE(r->state[block]))) {
+			ret = nr > 1 ? -EAGAIN : 0;
+			goto unlock;
+		}
+		if (block_is_poisoned(r, block)) {
+			block_give_up(r, block);
+			ret = nr > 1 ? -EAGAIN : 0;
+			goto unlock;
+		}
 	}
-	ret = block_take_pages(r, block);
+
+	if (nr == 1)
+		ret = block_take_pages(r, first);
+	else
+		ret = alloc_contig_range(pfn, pfn + nr * mts_block_pages(&r->geo),
+					 MIGRATE_CMA, GFP_KERNEL | __GFP_NOWARN);
 	if (ret)
 		goto unlock;
-	mts_scrub_for_tags(mts_block_tag_pfn(&r->geo, block),
-			   mts_block_pages(&r->geo));
+
+	mts_scrub_for_tags(pfn, nr * mts_block_pages(&r->geo));
 	spin_lock(&r->lock);
-	__block_publish(r, block);
+	for (block = first; block < first + nr; block++)
+		__block_publish(r, block);
 	spin_unlock(&r->lock);
 unlock:
 	mutex_unlock(transition);
 	return ret;
+}
+
+/* Wait for one block that can't be had now */
+static int block_take_back_wait(struct mts_region *r, unsigned long block)
+{
+	int ret, tries;
+
+	for (tries = 0; ; tries++) {
+		ret = blocks_take_back(r, block, 1);
+		if (!ret)
+			return 0;
+		if (ret == -EINTR || signal_pending(current))
+			return -EINTR;
+		if (tries == TAKE_BACK_TRIES)
+			return ret;
+		msleep(TAKE_BACK_DELAY_MS);
+	}
 }
 
 /**
@@ -375,31 +458,36 @@ unlock:
  * Waits for pages that can't be moved now.
  *
  * Context: Holds mts_state_mutex: no block is released meanwhile. Sleeps.
- * Return: 0, -EINTR on a signal, -EBUSY when a page can't be moved, -ENOMEM.
- * What has been taken until then stays reserved, for the next release pass.
+ * Return: 0, -EINTR on a signal, -EBUSY when a page can't be moved, -ENOMEM,
+ * -EHWPOISON when a page is poisoned that the module doesn't own. What has been
+ * taken until then stays reserved, for the next release pass.
  */
 int mts_take_back(void)
 {
+	unsigned long block, next, nr;
 	struct mts_region *r;
-	unsigned long block;
 	unsigned int i;
-	int ret, tries;
+	int ret;
 
 	lockdep_assert_held(&mts_state_mutex);
 	for_each_mts_region(r, i) {
-		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
-			for (tries = 0; ; tries++) {
-				ret = block_take_back(r, block);
-				if (!ret)
-					break;
-				if (ret == -EINTR || signal_pending(current))
-					return -EINTR;
-				if (tries == TAKE_BACK_TRIES)
-					return ret;
-				msleep(TAKE_BACK_DELAY_MS);
-			}
+		for (block = 0; block < mts_nr_blocks(&r->geo); block = next) {
+			nr = free_run(r, block);
+			next = block + max(nr, 1UL);
+			if (nr <= 1 || blocks_take_back(r, block, nr))
+				for (; block < next; block++) {
+					ret = block_take_back_wait(r, block);
+					if (ret)
+						return ret;
+				}
+			if (signal_pending(current))
+				return -EINTR;
 			cond_resched();
 		}
+		if (r->nr_lost)
+			return -EHWPOISON;
 	}
+	for_each_mts_region(r, i)
+		free_held_data(r);
 	return 0;
 }

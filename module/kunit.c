@@ -211,6 +211,7 @@ static struct kunit_suite mts_geometry_suite = {
 	.name = "mts_geometry",
 	.test_cases = mts_geometry_cases,
 };
+
 kunit_test_suite(mts_geometry_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the MTE tag storage module");

@@ -23,7 +23,8 @@
  *   released  the page allocator owns the pages. The bits are clear.
  *   spare     as released, but serves nothing that can have tags: never
  *             reserved while the module is online.
- *   bad       a page is poisoned. Owned by the module, the bits are clear.
+ *   bad       a page is poisoned. The bits are clear, for good. The module owns
+ *             the pages if it owned them when that was found.
  *
  *   reserved --release pass: no tagged page--> closing
  *   closing  --release pass: tagged page found, or reserve--> reserved
@@ -92,19 +93,25 @@ struct mts_area {
  * @state:	state of each block
  * @site:	for whom each block is reserved
  * @nr:		number of blocks in each state
+ * @nr_lost:	number of bad blocks whose pages the module doesn't own
+ * @held:	pages of data blocks whose tag block is bad
  */
 struct mts_region {
 	struct mts_geometry geo;
 	unsigned int index;
 	unsigned int nr_areas;
 	struct mts_area areas[MTS_MAX_AREAS];
+	/* held over what takes pages from the page allocator or gives them */
 	struct mutex transition[MTS_NR_TRANSITION_LOCKS];
+	/* protects what follows */
 	spinlock_t lock;
 	unsigned long *taggable;
 	unsigned long *idle;
 	u8 *state;
 	u8 *site;
 	unsigned long nr[MTS_NR_STATES];
+	unsigned long nr_lost;
+	struct list_head held;
 };
 
 extern struct mts_region *mts_regions[MTS_MAX_REGIONS];
@@ -137,6 +144,7 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 bool mts_block_close(struct mts_region *r, unsigned long block);
 bool mts_block_release(struct mts_region *r, unsigned long block);
 bool mts_block_is_tagged(const struct mts_region *r, unsigned long block);
+void mts_block_hold_data(struct mts_region *r, unsigned long block);
 int mts_take_back(void);
 
 /* scrub.c */

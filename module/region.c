@@ -103,6 +103,7 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo)
 
 	r->geo = *geo;
 	spin_lock_init(&r->lock);
+	INIT_LIST_HEAD(&r->held);
 	for (i = 0; i < MTS_NR_TRANSITION_LOCKS; i++)
 		mutex_init(&r->transition[i]);
 	r->taggable = kvcalloc(BITS_TO_LONGS(geo->tag_pages), sizeof(long),

@@ -6,12 +6,13 @@
  * not coherent with ordinary accesses to the tag storage. Arm ARM D10 and the
  * public series "Add support for arm64 MTE dynamic tag storage reuse".
  */
+#include <linux/bitfield.h>
+#include <linux/cpufeature.h>
 #include <linux/mm.h>
 #include <linux/pfn.h>
 
 #include <asm/asm-extable.h>
 #include <asm/barrier.h>
-#include <asm/cpufeature.h>
 #include <asm/mte-def.h>
 #include <asm/page.h>
 #include <asm/sysreg.h>
@@ -33,9 +34,8 @@ void mts_scrub_init(void)
 	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
 	unsigned int dmin, tmin;
 
-	dmin = cpuid_feature_extract_unsigned_field(ctr, CTR_EL0_DminLine_SHIFT);
-	tmin = cpuid_feature_extract_unsigned_field_width(ctr,
-			CTR_EL0_TminLine_SHIFT, CTR_EL0_TminLine_WIDTH);
+	dmin = FIELD_GET(CTR_EL0_DminLine_MASK, ctr);
+	tmin = FIELD_GET(CTR_EL0_TminLine_MASK, ctr);
 	data_line = 4UL << dmin;
 	tag_line = max_t(unsigned long, 4UL << tmin, MTE_GRANULE_SIZE);
 }
@@ -63,11 +63,9 @@ static void clean_inval_tags(unsigned long addr)
 	unsigned long end = addr + PAGE_SIZE;
 
 	for (; addr < end; addr += tag_line)
-		asm goto("1:	sys	#3, C7, C14, #3, %0\n"
-			 _ASM_EXTABLE_KACCESS(1b, %l[unmapped])
-			 : : "r" (addr) : "memory" : unmapped);
-unmapped:
-	return;
+		asm volatile("1:	sys	#3, C7, C14, #3, %0\n2:\n"
+			     _ASM_EXTABLE_KACCESS(1b, 2b)
+			     : : "r" (addr) : "memory");
 }
 
 /**

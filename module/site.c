@@ -55,6 +55,7 @@ unsigned int mts_site_get(const struct tag_storage_site *site)
 			id = min(mts_nr_sites, MTS_MAX_SITES - 1U);
 			if (id == mts_nr_sites) {
 				mts_sites[id].site = site;
+				/* Pairs with smp_load_acquire() in readers */
 				smp_store_release(&mts_nr_sites, id + 1);
 			}
 		}
@@ -77,6 +78,7 @@ void mts_site_hold(unsigned int site, long pages)
 /* The lines of /proc/mte_tag_storage, in the format of /proc/allocinfo */
 void mts_site_show(struct seq_file *m)
 {
+	/* Pairs with smp_store_release() in mts_site_get() */
 	unsigned int i, nr = smp_load_acquire(&mts_nr_sites);
 
 	for (i = 1; i < nr; i++) {

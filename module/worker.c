@@ -49,6 +49,8 @@ unsigned long mts_release_pass(bool at_once)
 	mts_count(MTS_STAT_RELEASE_PASSES);
 	for_each_mts_region(r, i) {
 		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+			if (READ_ONCE(r->state[block]) == MTS_BAD)
+				mts_block_hold_data(r, block);
 			if (READ_ONCE(r->state[block]) != MTS_RESERVED)
 				continue;
 			cond_resched();
@@ -78,13 +80,14 @@ unsigned long mts_release_pass(bool at_once)
 	return released;
 }
 
-static bool have_reserved_blocks(void)
+/* Reserved blocks can be released, memory of bad ones be taken out of use */
+static bool have_work(void)
 {
 	struct mts_region *r;
 	unsigned int i;
 
 	for_each_mts_region(r, i)
-		if (READ_ONCE(r->nr[MTS_RESERVED]))
+		if (READ_ONCE(r->nr[MTS_RESERVED]) || READ_ONCE(r->nr[MTS_BAD]))
 			return true;
 	return false;
 }
@@ -97,12 +100,12 @@ static void mts_pass_work(struct work_struct *work)
 			mts_release_pass(false);
 		mutex_unlock(&mts_state_mutex);
 	}
-	if (have_reserved_blocks())
+	if (have_work())
 		mts_worker_kick();
 }
 
 /**
- * mts_worker_kick() - have a pass soon, as there are reserved blocks
+ * mts_worker_kick() - have a pass soon
  *
  * Context: Any.
  */
