@@ -59,7 +59,9 @@ try() {
 		# BusyBox has words of its own for EINVAL.
 		case $errno:$said in
 		ENODEV:*": No such device" | EINVAL:*": invalid parameter" | \
-		EINVAL:*": Invalid argument")
+		EINVAL:*": Invalid argument" | EBUSY:*": Device or resource busy" | \
+		EBUSY:*": Resource busy" | \
+		ENOEXEC:*": invalid module format" | ENOEXEC:*": Exec format error")
 			ktap_ok "$1: insmod fails with $errno" ;;
 		*)
 			ktap_fail "$1: insmod fails with $errno" "$said" ;;
