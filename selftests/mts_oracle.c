@@ -1103,7 +1103,8 @@ int main(int argc, char **argv)
 	online = mts_online();
 	if (online)
 		mts_release();
-	base_reserved = peak_reserved = mts_stat("blocks_reserved");
+	base_reserved = mts_stat("blocks_reserved");
+	peak_reserved = base_reserved;
 	base_fast = mts_stat("reserve_fast");
 	base_slow = mts_stat("reserve_slow");
 	base_released = mts_stat("released");

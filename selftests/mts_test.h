@@ -187,8 +187,8 @@ const char *mts_block_state(const struct mts_blocks *blocks, u64 pfn);
 /*
  * Checks that the pages, which the caller tagged, lie outside of tag storage
  * and that their tag blocks are not given away: reserved, closing or static.
- * Pages that move meanwhile are looked at again. Returns the number of offenders (each with a line),
- * -1 without the module.
+ * Pages that move meanwhile are looked at again. Returns the number of
+ * offenders (each with a line), -1 without the module.
  */
 long mts_pages_untaggable(const char *what, const void *addr, size_t pages);
 /* The number of different tag blocks that serve the pages, -1: no regions. */

@@ -14,7 +14,6 @@
 
 #define KEY(i)	(0x7a65726f0000UL + (i) * 8 + ((i) & 3))
 
-
 static void on_alarm(int sig)
 {
 	static const char text[] = "Bail out! livelock: a read fault never ends\n";
