@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MADV_COLLAPSE and khugepaged on memory with tags: the huge page has the data
+ * and the tags of the small ones, or the small ones stay as they are.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <sys/syscall.h>
+
+#include "mts_paths.h"
+
+#define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
+#define GRAB_SEED	0x636f6cUL
+
+/* Each third page is not tagged, or not there. */
+enum what { ALL, SPARSE, HOLES };
+
+static size_t kind(enum what what, size_t i)
+{
+	return i % 3 ? ALL : what;
+}
+
+static void fill(struct mts_buf *b, enum what what)
+{
+	size_t i;
+
+	b->tagged = true;
+	for (i = 0; i < b->pages; i++) {
+		if (kind(what, i) == ALL)
+			buf_write(b, i);
+		else if (kind(what, i) == SPARSE)
+			mts_page_fill(buf_page(b, i), buf_key(b, i));
+	}
+}
+
+static size_t check(const char *name, const struct mts_buf *b, enum what what)
+{
+	size_t i, bad = 0;
+
+	for (i = 0; i < b->pages && bad < 4; i++) {
+		u64 key = buf_key(b, i);
+
+		bad += !mts_tags_ok(name, buf_page(b, i),
+				    kind(what, i) == ALL ? key : 0);
+		bad += !mts_data_ok(name, buf_page(b, i),
+				    kind(what, i) == HOLES ? 0 : key);
+	}
+	return bad;
+}
+
+static void map_small(struct mts_buf *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->pages = SZ_2M / mts_page_size;
+	b->mte = true;
+	b->p = mts_map(SZ_2M, PROT_TAGGED, 0, SZ_2M);
+	madvise(b->p, SZ_2M, MADV_NOHUGEPAGE);
+}
+
+/* `must`: there is nothing in the way of a huge page. */
+static void test_collapse(const char *name, enum what what, bool must)
+{
+	struct mts_buf b;
+	size_t bad;
+	bool huge;
+	int err;
+
+	map_small(&b);
+	b.seed = 10 + what;
+	fill(&b, what);
+	madvise(b.p, SZ_2M, MADV_HUGEPAGE);
+	err = madvise(b.p, SZ_2M, MADV_COLLAPSE) ? errno : 0;
+	huge = mts_is_thp(b.p);
+	bad = check(name, &b, what);
+	bad += !buf_taggable(name, &b);
+	if (err)
+		ktap_note("%s: %s", name, strerror(err));
+	if (must && !huge) {
+		ktap_note("%s: no huge page", name);
+		bad++;
+	}
+	/* Tags can be written, and the pages be mapped singly again */
+	fill(&b, what);
+	mprotect(b.p, SZ_2M / 2, PROT_READ | PROT_MTE);
+	bad += check(name, &b, what);
+	buf_unmap(&b);
+	ktap_result(!bad, "MADV_COLLAPSE: %s", name);
+}
+
+static void test_khugepaged(void)
+{
+	struct mts_buf b;
+	size_t bad;
+	int tries;
+
+	mts_write_file(KHUGEPAGED "scan_sleep_millisecs", "10");
+	mts_write_file(KHUGEPAGED "alloc_sleep_millisecs", "10");
+	mts_write_file(KHUGEPAGED "pages_to_scan", "65536");
+	map_small(&b);
+	b.seed = 20;
+	fill(&b, SPARSE);
+	madvise(b.p, SZ_2M, MADV_HUGEPAGE);
+	/* Changed all the time while it is collapsed */
+	for (bad = 0, tries = 0; tries < 100 && !bad; tries++) {
+		bad += check("khugepaged", &b, SPARSE);
+		if (mts_is_thp(b.p))
+			break;
+		b.seed++;
+		fill(&b, SPARSE);
+		usleep(20000);
+	}
+	bad += check("khugepaged", &b, SPARSE);
+	bad += !buf_taggable("khugepaged", &b);
+	if (!bad && !mts_is_thp(b.p))
+		ktap_skip("it made no huge page", "khugepaged");
+	else
+		ktap_result(!bad, "khugepaged");
+	buf_unmap(&b);
+}
+
+static void test_shmem(void)
+{
+	struct mts_buf b = { .pages = SZ_2M / mts_page_size, .mte = true };
+	int fd = syscall(__NR_memfd_create, "collapse", 0), err;
+	size_t bad;
+
+	if (fd < 0 || ftruncate(fd, SZ_2M))
+		mts_die("memfd");
+	b.p = mts_map(SZ_2M, PROT_NONE, 0, SZ_2M);
+	if (mmap(b.p, SZ_2M, PROT_TAGGED, MAP_SHARED | MAP_FIXED, fd, 0) != b.p)
+		mts_die("mmap");
+	buf_fill(&b, 30, true);
+	err = madvise(b.p, SZ_2M, MADV_COLLAPSE) ? errno : 0;
+	if (err)
+		ktap_note("shared memory: %s", strerror(err));
+	bad = buf_bad("shared memory", &b);
+	bad += !buf_taggable("shared memory", &b);
+	buf_fill(&b, 31, true);
+	bad += buf_bad("shared memory", &b);
+	buf_unmap(&b);
+	close(fd);
+	ktap_result(!bad, "MADV_COLLAPSE: shared memory");
+}
+
+int main(void)
+{
+	struct mts_grab grab;
+
+	mts_need_mte();
+	mts_load_regions();
+	mts_thp_enable();
+	ktap_begin(8);
+	test_collapse("all tagged", ALL, true);
+	test_collapse("some tagged", SPARSE, true);
+	test_collapse("some absent", HOLES, true);
+	test_khugepaged();
+	test_shmem();
+	if (!mts_online()) {
+		ktap_skip("module not online", "with tag storage in use");
+		ktap_skip("module not online", "the data in tag storage");
+		ktap_skip("module not online", "the blocks add up");
+		return ktap_end();
+	}
+	grab_storage(&grab);
+	grab_fill(&grab, GRAB_SEED);
+	test_collapse("with tag storage in use", ALL, false);
+	ktap_result(!grab_bad("data in tag storage", &grab, GRAB_SEED),
+		    "the data in tag storage");
+	munmap(grab.base, grab.pages * mts_page_size);
+	ktap_result(!mts_release() && mts_blocks_add_up(),
+		    "the blocks add up");
+	return ktap_end();
+}

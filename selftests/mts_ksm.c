@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KSM: pages of equal data with different tags stay different pages; what was
+ * merged, also into a page in tag storage, can get tags; tags that are only
+ * saved, in swap, count too.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <sys/swap.h>
+
+#include "mts_paths.h"
+
+#ifndef MADV_MERGEABLE
+#define MADV_MERGEABLE	12
+#endif
+#define KSM		"/sys/kernel/mm/ksm/"
+#define PAGES		64UL
+#define DATA		0x6b736d00UL
+#define SWAP_BYTES	(32UL << 20)
+
+static long long ksm_value(const char *name)
+{
+	char path[64], text[32];
+
+	snprintf(path, sizeof(path), KSM "%s", name);
+	if (mts_read_file(path, text, sizeof(text)) < 0)
+		mts_die(path);
+	return atoll(text);
+}
+
+/* Until everything has been looked at often enough to be merged. */
+static void ksm_scan(void)
+{
+	long long scans = ksm_value("full_scans");
+	double end = mts_now() + 30;
+
+	mts_write_file(KSM "pages_to_scan", "5000");
+	mts_write_file(KSM "sleep_millisecs", "1");
+	mts_write_file(KSM "run", "1");
+	while (ksm_value("full_scans") < scans + 4 && mts_now() < end)
+		usleep(5000);
+	mts_write_file(KSM "run", "0");
+}
+
+/* All pages with the same data, and tags of their own if `tagged`. */
+static void fill(struct mts_buf *b, bool tagged)
+{
+	size_t i;
+
+	b->tagged = tagged;
+	for (i = 0; i < b->pages; i++) {
+		if (tagged)
+			mts_page_tag(buf_page(b, i), buf_key(b, i));
+		mts_page_fill(buf_page(b, i), DATA);
+	}
+}
+
+static size_t check(const char *what, const struct mts_buf *b)
+{
+	size_t i, bad = 0;
+
+	for (i = 0; i < b->pages && bad < 4; i++) {
+		bad += !mts_data_ok(what, buf_page(b, i), DATA);
+		if (b->mte)
+			bad += !mts_tags_ok(what, buf_page(b, i),
+					    b->tagged ? buf_key(b, i) : 0);
+	}
+	return bad;
+}
+
+static size_t frames(const struct mts_buf *b)
+{
+	u64 pfns[PAGES];
+	size_t i, j, nr = 0;
+
+	mts_pfns(b->p, b->pages, pfns);
+	for (i = 0; i < b->pages; i++) {
+		for (j = 0; j < i && pfns[j] != pfns[i]; j++)
+			;
+		nr += j == i;
+	}
+	return nr;
+}
+
+static void mergeable(const struct mts_buf *b)
+{
+	if (madvise(b->p, b->pages * mts_page_size, MADV_MERGEABLE))
+		mts_die("MADV_MERGEABLE");
+}
+
+static void test_tagged(void)
+{
+	struct mts_buf b, untouched;
+	size_t bad;
+
+	buf_map(&b, PAGES, PROT_TAGGED, 0);
+	b.seed = 1;
+	fill(&b, true);
+	buf_map(&untouched, PAGES, PROT_TAGGED, 0);
+	untouched.seed = 2;
+	fill(&untouched, false);
+	mergeable(&b);
+	mergeable(&untouched);
+	ksm_scan();
+	bad = check("tagged", &b) + check("not tagged", &untouched);
+	if (frames(&b) != PAGES) {
+		ktap_note("tagged pages were merged: %zu frames", frames(&b));
+		bad++;
+	}
+	fill(&untouched, true);
+	bad += check("tagged now", &untouched) + check("tagged", &b);
+	buf_unmap(&b);
+	buf_unmap(&untouched);
+	ktap_result(!bad, "pages of an MTE mapping");
+}
+
+/* Merged without tags, then tagged. `where` is for the messages. */
+static void merged_then_tagged(struct mts_buf *b, const char *where)
+{
+	size_t bad, nr;
+	pid_t pid;
+
+	mergeable(b);
+	ksm_scan();
+	nr = frames(b);
+	ktap_note("%s: %zu pages in %zu frames", where, b->pages, nr);
+	bad = check(where, b) + (nr > b->pages / 2);
+	if (mprotect(b->p, b->pages * mts_page_size, PROT_TAGGED))
+		mts_die("mprotect");
+	b->mte = true;
+	pid = fork();
+	if (!pid) {
+		bad = check("child", b);
+		fill(b, true);
+		_exit(!!(bad + check("child, tagged", b)));
+	}
+	bad += check(where, b);
+	fill(b, true);
+	bad += check(where, b);
+	bad += !buf_taggable(where, b);
+	bad += !child_ok(pid);
+	ktap_result(!bad, "merged, then tagged: %s", where);
+}
+
+static void test_merged(void)
+{
+	struct mts_buf b;
+
+	buf_map(&b, PAGES, PROT_RW, 0);
+	b.seed = 3;
+	fill(&b, false);
+	merged_then_tagged(&b, "anywhere");
+	buf_unmap(&b);
+}
+
+/* Pages in tag storage, so that the page that stays is there too. */
+static void test_storage(void)
+{
+	struct mts_buf b = { .pages = PAGES, .seed = 4 };
+	struct mts_grab grab;
+	size_t i, n = 0;
+	u64 *pfns;
+	char *p;
+
+	if (!mts_online()) {
+		ktap_skip("module not online", "merged, then tagged: in tag storage");
+		return;
+	}
+	grab_storage(&grab);
+	pfns = calloc(grab.pages, sizeof(*pfns));
+	if (!pfns)
+		mts_die("calloc");
+	mts_pfns(grab.base, grab.pages, pfns);
+	p = mts_map(PAGES * mts_page_size, PROT_NONE, 0, 0);
+	/* Next to each other; mremap() leaves the frames as they are */
+	for (i = 0; i < grab.pages && n < PAGES; i++) {
+		char *to = p + n * mts_page_size;
+
+		if (!mts_pfn_in_storage(pfns[i]))
+			continue;
+		if (mremap(grab.base + i * mts_page_size, mts_page_size,
+			   mts_page_size, MREMAP_MAYMOVE | MREMAP_FIXED, to) !=
+		    to)
+			mts_die("mremap");
+		n++;
+	}
+	free(pfns);
+	munmap(grab.base, grab.pages * mts_page_size);
+	b.p = p;
+	b.pages = n;
+	/* Mappings of their own each: one VMA for madvise() and mprotect() */
+	fill(&b, false);
+	for (i = 0; i < n; i++)
+		madvise(buf_page(&b, i), mts_page_size, MADV_MERGEABLE);
+	merged_then_tagged(&b, "in tag storage");
+	munmap(p, PAGES * mts_page_size);
+}
+
+/* Swapped out with tags, in again for reading: still of one's own. */
+static void test_swap(void)
+{
+	u32 info[] = { 1, SWAP_BYTES / mts_page_size - 1, 0 };
+	struct mts_buf b;
+	size_t bad, i, out;
+	char text[32];
+	int fd, round;
+
+	snprintf(text, sizeof(text), "%lu", SWAP_BYTES);
+	mts_write_file("/sys/block/zram0/reset", "1");
+	if (mts_write_file("/sys/block/zram0/disksize", text)) {
+		ktap_skip("no zram", "tags in swap");
+		return;
+	}
+	fd = open("/dev/zram0", O_RDWR);
+	if (fd < 0 || pwrite(fd, info, sizeof(info), 1024) != sizeof(info) ||
+	    pwrite(fd, "SWAPSPACE2", 10, mts_page_size - 10) != 10)
+		mts_die("zram");
+	close(fd);
+	if (swapon("/dev/zram0", 0))
+		mts_die("swapon");
+	buf_map(&b, PAGES, PROT_TAGGED, 0);
+	mergeable(&b);
+	for (bad = 0, round = 0; round < 3; round++) {
+		b.seed = 5 + round;
+		fill(&b, true);
+		madvise(b.p, PAGES * mts_page_size, MADV_PAGEOUT);
+		out = buf_swapped(&b);
+		ktap_note("%zu of %lu pages swapped out", out, PAGES);
+		/* Some come back by being read, the others while it scans */
+		for (i = 0; i < PAGES; i += 2)
+			(void)*(volatile char *)buf_page(&b, i);
+		ksm_scan();
+		bad += check("tags in swap", &b);
+		if (frames(&b) != PAGES) {
+			ktap_note("merged: %zu frames", frames(&b));
+			bad++;
+		}
+	}
+	buf_unmap(&b);
+	if (swapoff("/dev/zram0"))
+		mts_die("swapoff");
+	mts_write_file("/sys/block/zram0/reset", "1");
+	ktap_result(!bad, "tags in swap");
+}
+
+int main(void)
+{
+	mts_need_mte();
+	mts_load_regions();
+	if (access(KSM "run", W_OK)) {
+		printf("KTAP version 1\n1..0 # SKIP no KSM\n");
+		return KSFT_SKIP;
+	}
+	ktap_begin(4);
+	mts_write_file(KSM "use_zero_pages", "0");
+	test_tagged();
+	test_merged();
+	test_storage();
+	test_swap();
+	mts_write_file(KSM "run", "2");
+	mts_write_file(KSM "run", "0");
+	return ktap_end();
+}
