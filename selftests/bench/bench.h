@@ -32,6 +32,16 @@ void bench_write(const char *path, const char *fmt, ...)
 void bench_msleep(unsigned int ms);
 
 /*
+ * Programs that take turns. Who has the token may go on; the last one gives it
+ * to the parent, whose number is procs.
+ */
+#define BENCH_MAX_PROCS	32
+
+void bench_ring_init(int procs);
+void bench_token_wait(int who);
+void bench_token_pass(int who);
+
+/*
  * All memory, tag storage included, in use by untagged anonymous pages of this
  * process.
  */
@@ -59,6 +69,7 @@ int cached_main(int argc, char **argv);
 int many_main(int argc, char **argv);
 int storage_main(int argc, char **argv);
 int pack_main(int argc, char **argv);
+int churn_main(int argc, char **argv);
 int exit_main(int argc, char **argv);
 int module_main(int argc, char **argv);
 int gain_main(int argc, char **argv);

@@ -14,9 +14,9 @@ scale=$2
 shift 2
 
 if [ "$scale" = quick ]; then
-	mib=32 passes=3 jobs=10 window=1500
+	mib=32 passes=3 jobs=10 window=1500 rounds=2
 else
-	mib=64 passes=6 jobs=40 window=5000
+	mib=64 passes=6 jobs=40 window=5000 rounds=4
 fi
 
 
@@ -30,6 +30,25 @@ make_fs() {
 	mkdir -p /mnt/disk
 	echo 1G >/sys/block/zram0/disksize
 	mke2fs -q /dev/zram0 >/dev/null && mount -t ext4 /dev/zram0 /mnt/disk
+}
+
+# Swap on compressed memory
+make_swap() {
+	_n=$(cat /sys/class/zram-control/hot_add) || return 1
+	echo "$(($(meminfo MemTotal) / 2))K" >"/sys/block/zram$_n/disksize"
+	mkswap "/dev/zram$_n" >/dev/null && swapon "/dev/zram$_n"
+}
+
+# churn ROW: B7f-SITUATION-TAGGED. What is not used by programs, and not
+# kept free by the kernel, is page cache, except where there is room.
+churn() {
+	_f=${1##*-}
+	case $1 in
+	B7f-roomy-*) run "$1" churn "$_f" 20 $rounds - ;;
+	B7f-anon-*) run "$1" churn "$_f" $((84 - _f)) $rounds - ;;
+	B7f-cache-*) make_fs && run "$1" churn "$_f" $((70 - _f)) $rounds /mnt/disk/file ;;
+	B7f-swap-*) make_swap && run "$1" churn "$_f" $((120 - _f)) $rounds - ;;
+	esac
 }
 
 # Rows that load the module themselves come first
@@ -61,6 +80,7 @@ for row in "$@"; do
 	B5s) run B5s storage 1024 ;;
 	B6) run B6 gain ;;
 	B7n*) run "B7${row#B7}" pack 8 8192 "${row#B7n}" ;;
+	B7f-*) churn "$row" ;;
 	B8) run B8idle exit idle 64 ;;
 	B8p) run B8pressure exit pressure 64 ;;
 	B9) run B9 full mte 16 1 contiguous 4 ;;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* mts_bench ROW COMMAND [ARG...]: one measure. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,7 @@ static const struct bench_command commands[] = {
 	{ "many", many_main },
 	{ "storage", storage_main },
 	{ "pack", pack_main },
+	{ "churn", churn_main },
 	{ "exit", exit_main },
 	{ "module", module_main },
 	{ "gain", gain_main },
@@ -105,6 +108,44 @@ void bench_msleep(unsigned int ms)
 	struct timespec ts = { ms / 1000, ms % 1000 * NSEC_PER_MSEC };
 
 	nanosleep(&ts, NULL);
+}
+
+static int ring[BENCH_MAX_PROCS + 1][2];
+
+static void child_died(int sig)
+{
+	static const char text[] = "! a program that takes turns died\n";
+
+	(void)sig;
+	if (write(1, text, sizeof(text) - 1) < 0)
+		_exit(3);
+	_exit(1);
+}
+
+void bench_ring_init(int procs)
+{
+	int i;
+
+	/* The OOM killer's choice: its turn would never end */
+	signal(SIGCHLD, child_died);
+	for (i = 0; i <= procs; i++)
+		if (pipe(ring[i]))
+			mts_die("pipe");
+}
+
+void bench_token_wait(int who)
+{
+	char c;
+
+	while (read(ring[who][0], &c, 1) != 1)
+		if (errno != EINTR)
+			mts_die("token");
+}
+
+void bench_token_pass(int who)
+{
+	if (write(ring[who][1], "t", 1) != 1)
+		mts_die("token");
 }
 
 int main(int argc, char **argv)

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /* How many blocks tagged pages need, and when these are given back. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
-
-#define MAX_PROCS	32
 
 struct control {
 	u8 *blocks;		/* one for each block of 32 page frames */
@@ -24,23 +20,6 @@ struct control {
 };
 
 static struct control control;
-/* Who has the token may go on; the last one gives it to the parent. */
-static int ring[MAX_PROCS + 1][2];
-
-static void token_wait(int who)
-{
-	char c;
-
-	while (read(ring[who][0], &c, 1) != 1)
-		if (errno != EINTR)
-			mts_die("token");
-}
-
-static void token_pass(int who)
-{
-	if (write(ring[who][1], "t", 1) != 1)
-		mts_die("token");
-}
 
 static void mark_blocks(const char *p)
 {
@@ -61,36 +40,37 @@ static void pack_child(int who)
 	char *other = bench_map((untagged + 1) * mts_page_size, PROT_RW);
 	u64 seed = 1000 + who;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	madvise(tagged, control.pages * mts_page_size, MADV_NOHUGEPAGE);
 	madvise(other, (untagged + 1) * mts_page_size, MADV_NOHUGEPAGE);
 	for (i = 0; i < control.pages; i++) {
-		token_wait(who);
+		bench_token_wait(who);
 		tagged[i * mts_page_size] = 1;
 		for (j = 0; j < control.untagged; j++)
 			other[(i * control.untagged + j) * mts_page_size] = 1;
-		token_pass(who + 1);
+		bench_token_pass(who + 1);
 	}
-	token_wait(who);
+	bench_token_wait(who);
 	mark_blocks(tagged);
-	token_pass(who + 1);
+	bench_token_pass(who + 1);
 	/* A random half goes */
-	token_wait(who);
+	bench_token_wait(who);
 	for (i = 0; i < control.pages; i++)
 		if (mts_rand(&seed) & 1)
 			madvise(tagged + i * mts_page_size, mts_page_size,
 				MADV_DONTNEED);
-	token_pass(who + 1);
+	bench_token_pass(who + 1);
 	for (;;) {
-		token_wait(who);
+		bench_token_wait(who);
 		mark_blocks(tagged);
-		token_pass(who + 1);
+		bench_token_pass(who + 1);
 	}
 }
 
 static void turn(void)
 {
-	token_pass(0);
-	token_wait(control.procs);
+	bench_token_pass(0);
+	bench_token_wait(control.procs);
 }
 
 /* Blocks with a tagged page, by page frames; and the module's own count */
@@ -115,7 +95,7 @@ static void say_blocks(const char *when, double ideal, long long before)
 int pack_main(int argc, char **argv)
 {
 	long long before = -1;
-	pid_t pids[MAX_PROCS];
+	pid_t pids[BENCH_MAX_PROCS];
 	size_t total, i;
 	char key[32];
 	int who;
@@ -125,7 +105,7 @@ int pack_main(int argc, char **argv)
 	control.procs = bench_number(argv[0]);
 	total = bench_number(argv[1]);
 	control.untagged = bench_number(argv[2]);
-	if (control.procs < 1 || control.procs > MAX_PROCS)
+	if (control.procs < 1 || control.procs > BENCH_MAX_PROCS)
 		mts_die("PROCS");
 	control.pages = total / control.procs;
 	/* Frames below 16 GiB, from 0 */
@@ -140,9 +120,7 @@ int pack_main(int argc, char **argv)
 		before = mts_stat("blocks_reserved");
 	}
 
-	for (i = 0; i <= (size_t)control.procs; i++)
-		if (pipe(ring[i]))
-			mts_die("pipe");
+	bench_ring_init(control.procs);
 	for (who = 0; who < control.procs; who++) {
 		pids[who] = fork();
 		if (pids[who] < 0)
@@ -164,8 +142,9 @@ int pack_main(int argc, char **argv)
 		snprintf(key, sizeof(key), "half_%zus", i);
 		say_blocks(key, total / 64.0, before);
 	}
+	signal(SIGCHLD, SIG_DFL);
 	for (who = 0; who < control.procs; who++)
-		kill(pids[who], 9);
+		kill(pids[who], SIGKILL);
 	while (wait(NULL) > 0)
 		;
 	return 0;
