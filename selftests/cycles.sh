@@ -90,14 +90,21 @@ for n in 1 2; do
 		percpu1=$percpu
 	fi
 done
-measure "after batch 2"
+# What ended processes leave behind takes a while to go.
+for _ in 1 2 3 4 5; do
+	measure "after batch 2"
+	[ $((free1 - free)) -gt 64 ] || break
+	sleep 1
+done
 if [ "$total $cma" = "$total0 $cma0" ]; then
 	ktap_ok "MemTotal and CmaTotal are as before"
 else
 	ktap_fail "MemTotal and CmaTotal are as before" "$total0 $cma0, now $total $cma"
 fi
-# A page lost in each cycle would be 4 KiB times the cycles.
-kept "free memory" "$free1" "$free" $((free1 - free)) $((cycles * 2 + 64))
+# Tag storage that got lost would show in MemTotal, or offline would fail. The
+# memory of a data block lost in each cycle would be 128 KiB times the cycles; what
+# an idle system has free differs by a megabyte or two.
+kept "free memory" "$free1" "$free" $((free1 - free)) $((cycles * 64 + 64))
 kept "unreclaimable slab" "$slab1" "$slab" $((slab - slab1)) $((cycles + 128))
 kept "vmalloc space" "$vmalloc1" "$vmalloc" $((vmalloc - vmalloc1)) 64
 kept "per-CPU memory" "$percpu1" "$percpu" $((percpu - percpu1)) 0
