@@ -13,6 +13,7 @@ comma separated:
   expect=pass|fail|CLASS   fail: a result must be "not ok"; a class (see
                     lablib.py): the run's headline must be just that
   plain             no KTAP; the exit status of TEST is the verdict
+  kselftest         with the kernel's own selftests in /tests/kselftest
   host-kill         kill the emulator when the test has started (canary)
 
 TEST is /tests/TEST in the guest.
@@ -29,7 +30,7 @@ from lablib import SCRIPTS, TOP, die
 
 DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
                  os.path.join(TOP, "selftests", "canary", "tests.list")]
-FLAGS = {"icount", "plain", "host-kill"}
+FLAGS = {"icount", "plain", "kselftest", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
         "kernel", "expect"}
 # What may come with a class, without being a second failure.
@@ -106,7 +107,7 @@ class Artifacts:
     def __init__(self, entries, debug):
         self.debug = ["--debug"] if debug else []
         self.boot = {}
-        self.broken = None
+        self.broken = self.kselftests = None
         if not entries:
             return
         self.qemu = os.environ.get("MTS_QEMU") or lablib.artifact("build-qemu")["last"]
@@ -116,12 +117,16 @@ class Artifacts:
                                         "--kdir", kernel["KDIR"])
             self.boot[flavour] = ["--image", kernel["IMAGE"],
                                   "--initrd", initramfs["INITRAMFS"]]
+            if any("kselftest" in e.flags for e in entries):
+                self.kselftests = lablib.artifact("build-kselftests")["DIR"]
             if flavour == "patched" and any(e.broken for e in entries):
                 self.broken = lablib.artifact("build-module", "--break",
                                               "--kdir", kernel["KDIR"])["MODULE"]
 
     def args(self, entry):
         args = ["--qemu", self.qemu, *self.boot[entry.flavour], *self.debug]
+        if "kselftest" in entry.flags:
+            args += ["--overlay", self.kselftests]
         if entry.broken:
             args += ["--module", self.broken]
         return args

@@ -483,10 +483,10 @@ static bool sparse_ok(const struct mts_buf *b, size_t i)
 		if (*(volatile u64 *)p == buf_key(b, i) &&
 		    (!b->mte || mte_ldg(p) == tag))
 			continue;
-		ktap_note("WRONG under pressure: page %zu granule %zu data %#llx expected %#llx, tag %u expected %u",
+		ktap_note("WRONG under pressure: page %zu granule %zu: data %#llx expected %#llx",
 			  i, g, *(unsigned long long *)p,
-			  (unsigned long long)buf_key(b, i),
-			  b->mte ? mte_ldg(p) : 0, tag);
+			  (unsigned long long)buf_key(b, i));
+		ktap_note("tag %u expected %u", b->mte ? mte_ldg(p) : 0, tag);
 		return false;
 	}
 	return true;

@@ -1,0 +1,82 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The kernel's own selftests (scripts/build-kselftests), with all of tag storage
+# in use for data: the results have to be those of the unmodified kernel. They
+# are listed below; the same test without the module, on that kernel, checks that
+# the list is true.
+#
+# usage: kselftest online|absent DIR/PROGRAM ...
+
+. ./lib.sh
+. ./hold
+
+# PROGRAM PASSED SKIPPED FAILED, on the unmodified kernel, on the machine of
+# tests.list. Failures there: those that need hugetlb pages (migration), a swap
+# device (khugepaged).
+expected() {
+	awk -v name="$1" '$1 == name { print $2, $3, $4; found = 1 } END { exit !found }' <<-END
+	mte/check_buffer_fill 20 0 0
+	mte/check_child_memory 12 0 0
+	mte/check_gcr_el1_cswitch 1 0 0
+	mte/check_hugetlb_options 0 1 0
+	mte/check_ksm_options 4 0 0
+	mte/check_mmap_options 22 0 0
+	mte/check_prctl 5 0 0
+	mte/check_tags_inclusion 4 0 0
+	mte/check_user_mem 64 0 0
+	mm/cow 279 533 0
+	mm/khugepaged 57 0 4
+	mm/ksm_functional_tests 10 0 0
+	mm/madv_populate 16 0 0
+	mm/migration 4 0 2
+	mm/split_huge_page_test 3 0 0
+	END
+}
+
+# Counts the results: TAP, or what uffd-unit-tests and khugepaged print.
+count() {
+	tr '\r' '\n' <"$1" | awk '
+		{ gsub(/\033\[[0-9;]*m/, "") }
+		/^1\.\.0 # SKIP/ { skipped++; next }
+		/^ok .*# SKIP/ || /\.\.\. *skipped/ || /\.\.\. *Skip$/ { skipped++; next }
+		/^not ok / || /\.\.\. *failed/ || /\.\.\. *Fail$/ { failed++; next }
+		/^ok / || /\.\.\. *done$/ || /\.\.\. *OK$/ { passed++ }
+		END { print passed + 0, skipped + 0, failed + 0 }'
+}
+
+mode=$1
+shift
+if [ "$mode" = online ]; then
+	ktap_plan $(($# + 4))
+	check "the module loads" mts_load
+	check "data fills tag storage" hold_start 5 fill
+	hold_report 5
+else
+	ktap_plan $#
+fi
+
+for prog; do
+	out=/tmp/kselftest.out
+	(cd "kselftest/${prog%/*}" && timeout "$(scaled 120)" "./${prog##*/}") \
+		>$out 2>&1
+	status=$?
+	got=$(count $out)
+	want=$(expected "$prog")
+	if [ -n "$want" ] && [ "$got" = "$want" ]; then
+		ktap_ok "$prog: passed, skipped, failed: $got"
+		continue
+	fi
+	tr '\r' '\n' <$out | tail -n 60 | sed 's/^/# /'
+	ktap_fail "$prog" "passed, skipped, failed: $got, expected: ${want:-nothing}; exit status $status"
+done
+[ "$mode" = online ] || ktap_done
+
+if hold_finish 5; then
+	ktap_ok "the data in tag storage is as before"
+else
+	ktap_fail "the data in tag storage is as before"
+fi
+hold_report 5
+grep -vE '^mts-stats ' "$MTS_DEBUGFS/stats" | sed 's/^/# /'
+check "offline" wait_for 20 mts_offline
+ktap_done
