@@ -7,6 +7,7 @@
 #include <linux/bitmap.h>
 #include <linux/delay.h>
 #include <linux/gfp.h>
+#include <linux/jiffies.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
@@ -17,11 +18,7 @@
 
 #include "mts.h"
 
-/* How often alloc_contig_range() is tried before a fault looks elsewhere */
-#define RESERVE_TRIES		3
-
-/* How long to wait for a page that can't be moved when going offline */
-#define TAKE_BACK_TRIES		200
+/* Between two looks at a page that can't be moved when going offline */
 #define TAKE_BACK_DELAY_MS	20
 
 /* The page allocator owns the pages */
@@ -52,7 +49,7 @@ static void __block_publish(struct mts_region *r, unsigned long block)
 {
 	lockdep_assert_held(&r->lock);
 	__block_set_state(r, block, MTS_RESERVED);
-	__clear_bit(block, r->idle);
+	WRITE_ONCE(r->idle[block], 0);
 	/* The storage is scrubbed before the bits are seen */
 	smp_wmb();
 	bitmap_set(r->taggable, block << r->geo.block_order,
@@ -126,7 +123,8 @@ bool mts_block_is_tagged(const struct mts_region *r, unsigned long block)
 static int block_take_pages(struct mts_region *r, unsigned long block)
 {
 	unsigned long pfn = mts_block_tag_pfn(&r->geo, block);
-	int tries, ret = -EBUSY;
+	unsigned int tries = READ_ONCE(mts_policy.reserve_tries);
+	int ret = -EBUSY;
 
 	if (IS_ENABLED(MTS_BREAK_RESERVATION))
 		return 0;
@@ -139,7 +137,7 @@ static int block_take_pages(struct mts_region *r, unsigned long block)
 	if (current->flags & PF_MEMALLOC)
 		return -EBUSY;
 
-	for (tries = 0; ret == -EBUSY && tries < RESERVE_TRIES; tries++)
+	for (; ret == -EBUSY && tries; tries--)
 		ret = alloc_contig_range(pfn, pfn + mts_block_pages(&r->geo),
 					 MIGRATE_CMA, GFP_KERNEL | __GFP_NOWARN);
 	if (!ret)
@@ -438,15 +436,17 @@ unlock:
 /* Wait for one block that can't be had now */
 static int block_take_back_wait(struct mts_region *r, unsigned long block)
 {
-	int ret, tries;
+	unsigned int ms = READ_ONCE(mts_policy.take_back_timeout_ms);
+	unsigned long timeout = jiffies + msecs_to_jiffies(ms);
+	int ret;
 
-	for (tries = 0; ; tries++) {
+	for (;;) {
 		ret = blocks_take_back(r, block, 1);
 		if (!ret)
 			return 0;
 		if (ret == -EINTR || signal_pending(current))
 			return -EINTR;
-		if (tries == TAKE_BACK_TRIES)
+		if (time_after_eq(jiffies, timeout))
 			return ret;
 		msleep(TAKE_BACK_DELAY_MS);
 	}

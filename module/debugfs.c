@@ -13,6 +13,32 @@
 
 static struct dentry *mts_dir;
 
+/**
+ * mts_get_word() - read what is written to a file
+ * @buf:	result: without blanks around it
+ * @ubuf:	of write()
+ * @len:	of write()
+ * @pos:	of write(); a word is written as a whole
+ *
+ * Return: 0, -EINVAL for nothing, too much, a part or binary data, -EFAULT.
+ */
+int mts_get_word(char buf[MTS_WORD_SIZE], const char __user *ubuf, size_t len,
+		 const loff_t *pos)
+{
+	char *word;
+
+	if (!len || len >= MTS_WORD_SIZE || *pos)
+		return -EINVAL;
+	if (copy_from_user(buf, ubuf, len))
+		return -EFAULT;
+	if (memchr(buf, '\0', len))
+		return -EINVAL;
+	buf[len] = '\0';
+	word = strim(buf);
+	memmove(buf, word, strlen(word) + 1);
+	return 0;
+}
+
 static int state_show(struct seq_file *m, void *v)
 {
 	seq_puts(m, mts_is_online() ? "[online] offline\n" :
@@ -23,19 +49,16 @@ static int state_show(struct seq_file *m, void *v)
 static ssize_t state_write(struct file *file, const char __user *ubuf,
 			   size_t len, loff_t *pos)
 {
-	char buf[16] = {};
-	char *word;
+	char buf[MTS_WORD_SIZE];
 	int ret;
 
-	if (!len || len >= sizeof(buf))
-		return -EINVAL;
-	if (copy_from_user(buf, ubuf, len))
-		return -EFAULT;
-	word = strim(buf);
+	ret = mts_get_word(buf, ubuf, len, pos);
+	if (ret)
+		return ret;
 
-	if (!strcmp(word, "online"))
+	if (!strcmp(buf, "online"))
 		ret = mts_online();
-	else if (!strcmp(word, "offline"))
+	else if (!strcmp(buf, "offline"))
 		ret = mts_offline();
 	else
 		ret = -EINVAL;
@@ -157,6 +180,7 @@ void mts_debugfs_init(void)
 	trigger = debugfs_create_dir("trigger", mts_dir);
 	debugfs_create_file("release", 0200, trigger, NULL,
 			    &trigger_release_fops);
+	mts_policy_debugfs(mts_dir);
 }
 
 void mts_debugfs_exit(void)

@@ -88,8 +88,8 @@ struct mts_area {
  * @lock:	see above
  * @taggable:	a bit for each MTS_RATIO data pages, read by the kernel's hooks
  *		without a lock
- * @idle:	a bit for each block: the last release pass found no tags.
- *		Release passes only.
+ * @idle:	how many passes in a row have found each block without tags, up
+ *		to U8_MAX
  * @state:	state of each block
  * @site:	for whom each block is reserved
  * @nr:		number of blocks in each state
@@ -106,7 +106,7 @@ struct mts_region {
 	/* protects what follows */
 	spinlock_t lock;
 	unsigned long *taggable;
-	unsigned long *idle;
+	u8 *idle;
 	u8 *state;
 	u8 *site;
 	unsigned long nr[MTS_NR_STATES];
@@ -153,7 +153,73 @@ void mts_scrub_for_tags(unsigned long tag_pfn, unsigned long nr_pages);
 void mts_scrub_for_data(unsigned long tag_pfn, unsigned long nr_pages,
 			unsigned long data_pfn, unsigned long nr_data_pages);
 
+/* policy.c */
+
+/* How the page allocator uses tag storage for data */
+enum mts_data_use {
+	MTS_DATA_LAST_RESORT,	/* when there is nothing else */
+	MTS_DATA_BALANCED,	/* as other memory */
+	MTS_DATA_FIRST,		/* before other memory */
+	MTS_DATA_OFF,		/* not at all */
+};
+
+/* When tag storage is reserved */
+enum mts_reserve_when {
+	MTS_RESERVE_ON_DEMAND,	/* a block when a page of it gets tags */
+	MTS_RESERVE_AT_FIRST_USE, /* all of it when the first page gets tags */
+};
+
+/* When a reserved block without tags is released */
+enum mts_release_when {
+	MTS_RELEASE_LAZY,	/* after idle_passes */
+	MTS_RELEASE_EAGER,	/* the first pass that finds it so */
+	MTS_RELEASE_NEVER,	/* by trigger/release only */
+};
+
+/**
+ * struct mts_policy - the knobs
+ * @data_use:	enum mts_data_use
+ * @reserve:	enum mts_reserve_when
+ * @release:	enum mts_release_when
+ * @pass_interval_ms: time between two passes of the worker
+ * @idle_passes: a block is released when as many passes in a row have found no
+ *		tags: what programs free and allocate again at once stays reserved
+ * @ready_low_blocks: make taggable free blocks when there are fewer and there
+ *		is demand; of a set with the next one, see mts_policy_ready()
+ * @ready_high_blocks: and up to as many
+ * @evacuate_percent: a reserved block with a smaller share of its pages tagged
+ *		may be emptied into others; 0 is never
+ * @evacuate_batch_pages: move at most as many pages in a pass
+ * @reserve_tries: how often alloc_contig_range() is tried before a fault looks
+ *		elsewhere
+ * @take_back_timeout_ms: how long going offline waits for one page that can't be
+ *		moved
+ * @mprotect_inplace_pages: a data block with at least as many pages to be
+ *		tagged is reserved in place; fewer pages are moved
+ *
+ * Read with READ_ONCE(): knobs change at any time.
+ */
+struct mts_policy {
+	unsigned int data_use;
+	unsigned int reserve;
+	unsigned int release;
+	unsigned int pass_interval_ms;
+	unsigned int idle_passes;
+	unsigned int ready_low_blocks;
+	unsigned int ready_high_blocks;
+	unsigned int evacuate_percent;
+	unsigned int evacuate_batch_pages;
+	unsigned int reserve_tries;
+	unsigned int take_back_timeout_ms;
+	unsigned int mprotect_inplace_pages;
+};
+
+extern struct mts_policy mts_policy;
+void mts_policy_ready(unsigned int *low, unsigned int *high);
+void mts_policy_debugfs(struct dentry *parent);
+
 /* worker.c */
+void mts_policy_changed(void);
 int mts_worker_init(void);
 void mts_worker_exit(void);
 void mts_worker_kick(void);
@@ -191,6 +257,9 @@ void mts_stats_show(struct seq_file *m);
 void mts_stats_pages(unsigned long pages[MTS_NR_STATES]);
 
 /* debugfs.c, proc.c */
+#define MTS_WORD_SIZE		32
+int mts_get_word(char buf[MTS_WORD_SIZE], const char __user *ubuf, size_t len,
+		 const loff_t *pos);
 void mts_debugfs_init(void);
 void mts_debugfs_exit(void);
 int mts_proc_init(void);

@@ -108,7 +108,7 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo)
 		mutex_init(&r->transition[i]);
 	r->taggable = kvcalloc(BITS_TO_LONGS(geo->tag_pages), sizeof(long),
 			       GFP_KERNEL);
-	r->idle = kvcalloc(BITS_TO_LONGS(nr_blocks), sizeof(long), GFP_KERNEL);
+	r->idle = kvcalloc(nr_blocks, sizeof(*r->idle), GFP_KERNEL);
 	r->state = kvcalloc(nr_blocks, sizeof(*r->state), GFP_KERNEL);
 	r->site = kvcalloc(nr_blocks, sizeof(*r->site), GFP_KERNEL);
 	if (!r->taggable || !r->idle || !r->state || !r->site) {

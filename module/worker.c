@@ -4,19 +4,13 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/bitops.h>
 #include <linux/jiffies.h>
+#include <linux/limits.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/workqueue.h>
 
 #include "mts.h"
-
-/*
- * Time between two passes. A block is released when two passes in a row have
- * found no tags: what programs free and allocate again at once stays reserved.
- */
-#define MTS_PASS_INTERVAL_MS	250
 
 static struct workqueue_struct *mts_wq;
 static atomic_t __maybe_unused broken_passes;
@@ -24,9 +18,26 @@ static atomic_t __maybe_unused broken_passes;
 static void mts_pass_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(mts_pass, mts_pass_work);
 
+/* Another pass found no tags: has the policy had enough of them? */
+static bool is_idle(struct mts_region *r, unsigned long block)
+{
+	u8 idle = READ_ONCE(r->idle[block]);
+
+	if (idle < U8_MAX)
+		WRITE_ONCE(r->idle[block], ++idle);
+	switch (READ_ONCE(mts_policy.release)) {
+	case MTS_RELEASE_EAGER:
+		return true;
+	case MTS_RELEASE_NEVER:
+		return false;
+	default:
+		return idle >= READ_ONCE(mts_policy.idle_passes);
+	}
+}
+
 /**
  * mts_release_pass() - release the blocks that have no tagged page
- * @at_once:	also those that had one when the last pass looked
+ * @at_once:	whatever the policy says
  *
  * Looks at one page of a block that is full of tagged pages, at all pages of a
  * block that has none.
@@ -55,10 +66,10 @@ unsigned long mts_release_pass(bool at_once)
 				continue;
 			cond_resched();
 			if (mts_block_is_tagged(r, block)) {
-				__clear_bit(block, r->idle);
+				WRITE_ONCE(r->idle[block], 0);
 				continue;
 			}
-			if (!__test_and_set_bit(block, r->idle) && !at_once)
+			if (!is_idle(r, block) && !at_once)
 				continue;
 			closing += mts_block_close(r, block);
 		}
@@ -104,6 +115,11 @@ static void mts_pass_work(struct work_struct *work)
 		mts_worker_kick();
 }
 
+static unsigned long pass_interval(void)
+{
+	return msecs_to_jiffies(READ_ONCE(mts_policy.pass_interval_ms));
+}
+
 /**
  * mts_worker_kick() - have a pass soon
  *
@@ -111,8 +127,17 @@ static void mts_pass_work(struct work_struct *work)
  */
 void mts_worker_kick(void)
 {
-	queue_delayed_work(mts_wq, &mts_pass,
-			   msecs_to_jiffies(MTS_PASS_INTERVAL_MS));
+	queue_delayed_work(mts_wq, &mts_pass, pass_interval());
+}
+
+/**
+ * mts_policy_changed() - act on the policy as it is now
+ *
+ * Context: Any. The module is loaded.
+ */
+void mts_policy_changed(void)
+{
+	mod_delayed_work(mts_wq, &mts_pass, pass_interval());
 }
 
 /**
