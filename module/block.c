@@ -44,6 +44,12 @@ static void __block_set_state(struct mts_region *r, unsigned long block,
 	r->state[block] = state;
 }
 
+/*
+ * Block reservations by faults since the worker last asked. Not exact: that
+ * would cost more than it is worth.
+ */
+static unsigned int demand;
+
 /* Tags may be written from now on. Pairs with the test in the kernel's hooks. */
 static void __block_publish(struct mts_region *r, unsigned long block)
 {
@@ -94,8 +100,7 @@ static bool block_is_poisoned(const struct mts_region *r, unsigned long block)
  * @r:		the region
  * @block:	the block
  *
- * Or is it getting tags: PG_mte_lock is set before the first tag is written
- * and cleared when the page is freed.
+ * Or is it getting them, see mts_page_is_tagged().
  *
  * Context: Any. Final only while the block is closing, after a grace period.
  */
@@ -109,8 +114,7 @@ bool mts_block_is_tagged(const struct mts_region *r, unsigned long block)
 
 		if (!page)
 			continue;
-		if (test_bit(PG_mte_lock, &page->flags) ||
-		    test_bit(PG_mte_tagged, &page->flags))
+		if (mts_page_is_tagged(page))
 			return true;
 		/* Mapped Tagged everywhere, with tags cleared at boot, unflagged */
 		if (is_zero_pfn(first + i))
@@ -124,6 +128,7 @@ static int block_take_pages(struct mts_region *r, unsigned long block)
 {
 	unsigned long pfn = mts_block_tag_pfn(&r->geo, block);
 	unsigned int tries = READ_ONCE(mts_policy.reserve_tries);
+	LIST_HEAD(folios);
 	int ret = -EBUSY;
 
 	if (IS_ENABLED(MTS_BREAK_RESERVATION))
@@ -136,6 +141,16 @@ static int block_take_pages(struct mts_region *r, unsigned long block)
 	/* Reclaim can't wait for the locks that migration takes */
 	if (current->flags & PF_MEMALLOC)
 		return -EBUSY;
+
+	/* Most often these are pages that can be moved just so */
+	if (tag_storage_isolate(pfn, mts_block_pages(&r->geo),
+				TAG_STORAGE_ANY, &folios) &&
+	    tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
+				MIGRATE_SYNC) &&
+	    alloc_free_range(pfn, r->geo.block_order)) {
+		mts_count(MTS_STAT_RESERVE_MOVED);
+		return 0;
+	}
 
 	for (; ret == -EBUSY && tries; tries--)
 		ret = alloc_contig_range(pfn, pfn + mts_block_pages(&r->geo),
@@ -213,26 +228,58 @@ unlock:
 	return ret;
 }
 
+/* Reserve a released block if that takes no more than its free pages */
+static bool block_take_free(struct mts_region *r, unsigned long block)
+{
+	struct mutex *transition = block_transition(r, block);
+	unsigned long pfn = mts_block_tag_pfn(&r->geo, block);
+	bool taken;
+
+	mutex_lock(transition);
+	taken = READ_ONCE(r->state[block]) == MTS_RELEASED &&
+		!block_is_poisoned(r, block) &&
+		alloc_free_range(pfn, r->geo.block_order);
+	if (taken) {
+		mts_scrub_for_tags(pfn, mts_block_pages(&r->geo));
+		spin_lock(&r->lock);
+		__block_publish(r, block);
+		spin_unlock(&r->lock);
+	}
+	mutex_unlock(transition);
+	return taken;
+}
+
+static int reserve_range(struct mts_region *r, unsigned long pfn,
+			 unsigned long nr_pages, unsigned int site)
+{
+	unsigned long last = mts_data_pfn_to_block(&r->geo, pfn + nr_pages - 1);
+	unsigned long block = mts_data_pfn_to_block(&r->geo, pfn);
+	int ret = 0;
+
+	for (; !ret && block <= last; block++)
+		ret = block_reserve(r, block, site);
+	return ret;
+}
+
 /**
  * mts_reserve() - have the tag storage of some pages
  * @pfn:	the first page
  * @nr_pages:	how many
+ * @wanted:	how many pages of its data block will have tags, at least
  * @site:	who asks
  *
  * The owner's part of &struct tag_storage_ops.
  *
  * Context: Process context, sleeps: migrates and reclaims. No folio locks.
  * Return: 0, and then the pages are taggable, unless they have no tags and
- * a release pass comes in between; -EXDEV if they can never be; -EINTR on a
- * fatal signal; -EBUSY or -ENOMEM.
+ * a release pass comes in between; -EXDEV if they can never be; -EAGAIN if they
+ * had better be moved; -EINTR on a fatal signal; -EBUSY or -ENOMEM.
  */
-int mts_reserve(unsigned long pfn, unsigned long nr_pages,
+int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		const struct tag_storage_site *site)
 {
-	unsigned int site_id = mts_site_get(site);
 	struct mts_region *r;
-	unsigned long block, last;
-	int ret = 0;
+	int ret;
 
 	if (mts_is_storage(pfn) || mts_is_storage(pfn + nr_pages - 1)) {
 		mts_count(MTS_STAT_RESERVE_REFUSED);
@@ -241,13 +288,37 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 	r = mts_region_of_data(pfn);
 	if (!r)
 		return 0;
+	if (wanted < READ_ONCE(mts_policy.mprotect_inplace_pages)) {
+		mts_count(MTS_STAT_RESERVE_FEW);
+		return -EAGAIN;
+	}
 
-	last = mts_data_pfn_to_block(&r->geo, pfn + nr_pages - 1);
-	block = mts_data_pfn_to_block(&r->geo, pfn);
-	for (; !ret && block <= last; block++)
-		ret = block_reserve(r, block, site_id);
+	ret = reserve_range(r, pfn, nr_pages, mts_site_get(site));
+	WRITE_ONCE(demand, READ_ONCE(demand) + 1);
 	mts_worker_kick();
 	return ret;
+}
+
+/**
+ * mts_reserve_ready() - have the tag storage of pages that may have tags later
+ * @pfn:	the first page
+ * @nr_pages:	how many
+ *
+ * Context: As mts_reserve().
+ * Return: As mts_reserve().
+ */
+int mts_reserve_ready(unsigned long pfn, unsigned long nr_pages)
+{
+	struct mts_region *r = mts_region_of_data(pfn);
+
+	return r ? reserve_range(r, pfn, nr_pages,
+				 mts_site_get(TAG_STORAGE_SITE())) : 0;
+}
+
+/* Reservations by faults since the last call */
+unsigned int mts_take_demand(void)
+{
+	return xchg(&demand, 0);
 }
 
 /**
@@ -375,6 +446,31 @@ static void free_held_data(struct mts_region *r)
 	}
 }
 
+/**
+ * mts_take_free() - reserve the released blocks that are free now
+ *
+ * Context: Holds mts_state_mutex: no block is released meanwhile. Sleeps.
+ * Return: the number of blocks reserved.
+ */
+unsigned long mts_take_free(void)
+{
+	unsigned long block, taken = 0;
+	struct mts_region *r;
+	unsigned int i;
+
+	lockdep_assert_held(&mts_state_mutex);
+	for_each_mts_region(r, i) {
+		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+			if (READ_ONCE(r->state[block]) != MTS_RELEASED ||
+			    page_count(pfn_to_page(mts_block_tag_pfn(&r->geo, block))))
+				continue;
+			cond_resched();
+			taken += block_take_free(r, block);
+		}
+	}
+	return taken;
+}
+
 /* How many blocks from @first on are free, in the same pageblock */
 static unsigned long free_run(struct mts_region *r, unsigned long first)
 {
@@ -434,9 +530,10 @@ unlock:
 }
 
 /* Wait for one block that can't be had now */
-static int block_take_back_wait(struct mts_region *r, unsigned long block)
+static int block_take_back_wait(struct mts_region *r, unsigned long block,
+				bool wait)
 {
-	unsigned int ms = READ_ONCE(mts_policy.take_back_timeout_ms);
+	unsigned int ms = wait ? READ_ONCE(mts_policy.take_back_timeout_ms) : 0;
 	unsigned long timeout = jiffies + msecs_to_jiffies(ms);
 	int ret;
 
@@ -454,15 +551,14 @@ static int block_take_back_wait(struct mts_region *r, unsigned long block)
 
 /**
  * mts_take_back() - reserve all released blocks, for good
- *
- * Waits for pages that can't be moved now.
+ * @wait:	for pages that can't be moved now
  *
  * Context: Holds mts_state_mutex: no block is released meanwhile. Sleeps.
- * Return: 0, -EINTR on a signal, -EBUSY when a page can't be moved, -ENOMEM,
+ * Return: 0, -EINTR on a signal; and if it waits -EBUSY when a page can't be moved, -ENOMEM,
  * -EHWPOISON when a page is poisoned that the module doesn't own. What has been
  * taken until then stays reserved, for the next release pass.
  */
-int mts_take_back(void)
+int mts_take_back(bool wait)
 {
 	unsigned long block, next, nr;
 	struct mts_region *r;
@@ -476,17 +572,19 @@ int mts_take_back(void)
 			next = block + max(nr, 1UL);
 			if (nr <= 1 || blocks_take_back(r, block, nr))
 				for (; block < next; block++) {
-					ret = block_take_back_wait(r, block);
-					if (ret)
+					ret = block_take_back_wait(r, block, wait);
+					if (ret && wait)
 						return ret;
 				}
 			if (signal_pending(current))
 				return -EINTR;
 			cond_resched();
 		}
-		if (r->nr_lost)
+		if (r->nr_lost && wait)
 			return -EHWPOISON;
 	}
+	if (!wait)
+		return 0;
 	for_each_mts_region(r, i)
 		free_held_data(r);
 	return 0;

@@ -41,6 +41,9 @@ const char *mts_geometry_init(struct mts_geometry *geo,
 	if (memory->size % MTS_RATIO || memory->size / MTS_RATIO != storage->size)
 		return "size of reg is not 1/32 of tagged-memory";
 
+	if (!IS_ALIGNED(memory->start, page_size * MTS_RATIO))
+		return "tagged-memory does not start at a multiple of 32 pages";
+
 	geo->tag_pfn = storage->start >> page_shift;
 	geo->tag_pages = storage->size >> page_shift;
 	geo->data_pfn = memory->start >> page_shift;

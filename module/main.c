@@ -56,6 +56,7 @@ static int enable_hooks(void)
 			.start_pfn = r->geo.data_pfn,
 			.nr_pages = mts_data_pages(&r->geo),
 			.taggable = r->taggable,
+			.refill = r->refill,
 		};
 
 	ret = tag_storage_enable(&mts_ops, ranges, n);
@@ -85,6 +86,7 @@ static int __mts_online(void)
 	}
 
 	__module_get(THIS_MODULE);
+	mts_policy_apply();
 	WRITE_ONCE(online, true);
 	mts_release_pass(true);
 	mts_worker_kick();
@@ -123,7 +125,7 @@ static int __mts_offline(void)
 	if (IS_ENABLED(MTS_BREAK_RESERVATION))
 		return -EOPNOTSUPP;
 
-	ret = mts_take_back();
+	ret = mts_take_back(true);
 	if (ret) {
 		mts_worker_kick();
 		pr_warn("still online: tag storage in use can't be taken back: %pe\n",

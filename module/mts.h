@@ -58,6 +58,7 @@
 
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/page-flags.h>
 #include <linux/spinlock.h>
 #include <linux/tag_storage.h>
 #include <linux/types.h>
@@ -88,8 +89,15 @@ struct mts_area {
  * @lock:	see above
  * @taggable:	a bit for each MTS_RATIO data pages, read by the kernel's hooks
  *		without a lock
+ * @refill:	a bit for each MTS_RATIO data pages: some may be free, and
+ *		allocations for tags look there. The kernel's, by
+ *		tag_storage_note_free()
  * @idle:	how many passes in a row have found each block without tags, up
  *		to U8_MAX
+ * @fill:	how full of tagged pages the data block of each reserved block
+ *		is, of MTS_RATIO. The last pass's.
+ * @sparse:	how many passes in a row have found it sparse; negative after an
+ *		attempt to empty it. Passes only.
  * @state:	state of each block
  * @site:	for whom each block is reserved
  * @nr:		number of blocks in each state
@@ -106,7 +114,10 @@ struct mts_region {
 	/* protects what follows */
 	spinlock_t lock;
 	unsigned long *taggable;
+	unsigned long *refill;
 	u8 *idle;
+	u8 *fill;
+	s8 *sparse;
 	u8 *state;
 	u8 *site;
 	unsigned long nr[MTS_NR_STATES];
@@ -139,13 +150,29 @@ struct mts_region *mts_region_of_data(unsigned long pfn);
 bool mts_is_storage(unsigned long pfn);
 
 /* block.c */
-int mts_reserve(unsigned long pfn, unsigned long nr_pages,
+int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		const struct tag_storage_site *site);
+int mts_reserve_ready(unsigned long pfn, unsigned long nr_pages);
+unsigned int mts_take_demand(void);
+unsigned long mts_take_free(void);
 bool mts_block_close(struct mts_region *r, unsigned long block);
 bool mts_block_release(struct mts_region *r, unsigned long block);
 bool mts_block_is_tagged(const struct mts_region *r, unsigned long block);
 void mts_block_hold_data(struct mts_region *r, unsigned long block);
-int mts_take_back(void);
+int mts_take_back(bool wait);
+
+/**
+ * mts_page_is_tagged() - does a page have tags, or is it getting them?
+ * @page:	the page
+ *
+ * PG_mte_lock is set before the first tag is written and cleared when the page
+ * is freed.
+ */
+static inline bool mts_page_is_tagged(const struct page *page)
+{
+	return test_bit(PG_mte_lock, &page->flags) ||
+		test_bit(PG_mte_tagged, &page->flags);
+}
 
 /* scrub.c */
 void mts_scrub_init(void);
@@ -216,6 +243,7 @@ struct mts_policy {
 
 extern struct mts_policy mts_policy;
 void mts_policy_ready(unsigned int *low, unsigned int *high);
+void mts_policy_apply(void);
 void mts_policy_debugfs(struct dentry *parent);
 
 /* worker.c */
@@ -226,6 +254,35 @@ void mts_worker_kick(void);
 void mts_worker_stop(void);
 unsigned long mts_release_pass(bool at_once);
 
+/* placement.c */
+
+/**
+ * struct mts_survey - what a pass has found in the reserved blocks
+ * @blocks:	blocks with tagged pages, without @zero_blocks
+ * @data_pages:	the pages of their data blocks
+ * @tagged_pages: how many of these have tags
+ * @free_pages:	how many of these are free
+ * @sparse:	of these blocks, those that can be emptied, by fill
+ * @sparse_free: free pages of these, by fill
+ * @ready:	blocks the pages of which are all free
+ * @zero_blocks: blocks that are tagged for good, with the zero page
+ */
+struct mts_survey {
+	unsigned long blocks;
+	unsigned long data_pages;
+	unsigned long tagged_pages;
+	unsigned long free_pages;
+	unsigned long sparse[MTS_RATIO + 1];
+	unsigned long sparse_free[MTS_RATIO + 1];
+	unsigned long ready;
+	unsigned long zero_blocks;
+};
+
+bool mts_block_survey(struct mts_region *r, unsigned long block,
+		      struct mts_survey *s);
+unsigned long mts_evacuate(const struct mts_survey *s);
+unsigned long mts_make_ready(unsigned long nr);
+
 /* site.c */
 unsigned int mts_site_get(const struct tag_storage_site *site);
 void mts_site_hold(unsigned int site, long pages);
@@ -235,14 +292,19 @@ void mts_site_show(struct seq_file *m);
 /* stats.c */
 #define MTS_STATS(X)							\
 	X(RESERVE_FAST, "reserve_fast")		/* storage was free */	\
-	X(RESERVE_SLOW, "reserve_slow")		/* storage was in use */ \
+	X(RESERVE_MOVED, "reserve_moved")	/* data was moved out */ \
+	X(RESERVE_SLOW, "reserve_slow")		/* the whole way */	\
 	X(RESERVE_REOPEN, "reserve_reopened")	/* storage was closing */ \
 	X(RESERVE_FAILED, "reserve_failed")	/* couldn't be had */	\
+	X(RESERVE_FEW, "reserve_few")		/* better to move the pages */ \
 	X(RESERVE_REFUSED, "reserve_refused")	/* can't have tags */	\
 	X(RELEASED, "released")						\
 	X(RELEASE_UNDONE, "release_undone")	/* tagged meanwhile */	\
 	X(RELEASE_PASSES, "release_passes")				\
-	X(POISONED, "poisoned")
+	X(POISONED, "poisoned")						\
+	X(EVACUATE_TRIED, "evacuate_tried_pages")			\
+	X(EVACUATED, "evacuated_pages")					\
+	X(MADE_READY, "made_ready")
 
 #define MTS_STAT_ID(id, name)	MTS_STAT_##id,
 enum mts_stat {
@@ -252,7 +314,13 @@ enum mts_stat {
 
 #undef MTS_STAT_ID
 
-void mts_count(enum mts_stat stat);
+void mts_count_add(enum mts_stat stat, unsigned long nr);
+
+static inline void mts_count(enum mts_stat stat)
+{
+	mts_count_add(stat, 1);
+}
+
 void mts_stats_show(struct seq_file *m);
 void mts_stats_pages(unsigned long pages[MTS_NR_STATES]);
 

@@ -170,6 +170,25 @@ void mts_policy_ready(unsigned int *low, unsigned int *high)
 	spin_unlock(&mts_policy_lock);
 }
 
+/**
+ * mts_policy_apply() - tell the kernel what it has to know of the policy
+ *
+ * Context: Any. Online.
+ */
+void mts_policy_apply(void)
+{
+	/* When it is off the worker keeps the storage. Use what is left last. */
+	static const enum tag_storage_data_use data_use[] = {
+		[MTS_DATA_LAST_RESORT] = TAG_STORAGE_LAST_RESORT,
+		[MTS_DATA_BALANCED] = TAG_STORAGE_BALANCED,
+		[MTS_DATA_FIRST] = TAG_STORAGE_FIRST,
+		[MTS_DATA_OFF] = TAG_STORAGE_LAST_RESORT,
+	};
+
+	WRITE_ONCE(tag_storage_data_use,
+		   data_use[READ_ONCE(mts_policy.data_use)]);
+}
+
 static int knob_show(struct seq_file *m, void *v)
 {
 	const struct mts_knob *knob = m->private;

@@ -77,7 +77,10 @@ static void find_areas(struct mts_region *r)
 static void region_free(struct mts_region *r)
 {
 	kvfree(r->taggable);
+	kvfree(r->refill);
 	kvfree(r->idle);
+	kvfree(r->fill);
+	kvfree(r->sparse);
 	kvfree(r->state);
 	kvfree(r->site);
 	kfree(r);
@@ -108,10 +111,15 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo)
 		mutex_init(&r->transition[i]);
 	r->taggable = kvcalloc(BITS_TO_LONGS(geo->tag_pages), sizeof(long),
 			       GFP_KERNEL);
+	r->refill = kvcalloc(BITS_TO_LONGS(geo->tag_pages), sizeof(long),
+			     GFP_KERNEL);
 	r->idle = kvcalloc(nr_blocks, sizeof(*r->idle), GFP_KERNEL);
+	r->fill = kvcalloc(nr_blocks, sizeof(*r->fill), GFP_KERNEL);
+	r->sparse = kvcalloc(nr_blocks, sizeof(*r->sparse), GFP_KERNEL);
 	r->state = kvcalloc(nr_blocks, sizeof(*r->state), GFP_KERNEL);
 	r->site = kvcalloc(nr_blocks, sizeof(*r->site), GFP_KERNEL);
-	if (!r->taggable || !r->idle || !r->state || !r->site) {
+	if (!r->taggable || !r->refill || !r->idle || !r->fill ||
+	    !r->sparse || !r->state || !r->site) {
 		region_free(r);
 		return ERR_PTR(-ENOMEM);
 	}

@@ -18,9 +18,16 @@ static_assert(ARRAY_SIZE(mts_stat_names) == MTS_NR_STATS);
 
 static atomic64_t mts_counters[MTS_NR_STATS];
 
-void mts_count(enum mts_stat stat)
+/**
+ * mts_count_add() - count events
+ * @stat:	what has happened
+ * @nr:		how often
+ *
+ * Context: Any.
+ */
+void mts_count_add(enum mts_stat stat, unsigned long nr)
 {
-	atomic64_inc(&mts_counters[stat]);
+	atomic64_add(nr, &mts_counters[stat]);
 }
 
 /**

@@ -1,22 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The background worker: gives back blocks whose pages have no tags any more.
+ * The background worker: gives back blocks whose pages have no tags any more,
+ * empties those that have few, and keeps some ready. Memory pressure hurries it.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/jiffies.h>
 #include <linux/limits.h>
+#include <linux/math.h>
+#include <linux/minmax.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/shrinker.h>
 #include <linux/workqueue.h>
 
 #include "mts.h"
 
+/* The interval is doubled so often when there is nothing to do */
+#define MTS_MAX_BACKOFF		3
+
+/* Between two passes that the shrinker asks for */
+#define MTS_PRESSURE_INTERVAL_MS	20
+
 static struct workqueue_struct *mts_wq;
+static struct shrinker *mts_shrinker;
 static atomic_t __maybe_unused broken_passes;
+
+/* What the last pass has found. Holds mts_state_mutex. */
+static struct mts_survey survey;
+/* Reservations by faults in a pass, halved with each pass that has fewer */
+static unsigned int demand_rate;
+
+/* Read without a lock: how often the interval is doubled now */
+static unsigned int backoff;
+/* Pages of reserved tag storage beyond what the tagged pages need */
+static unsigned long excess_pages;
+/* The shrinker was called; passes of the shrinker come after this */
+static bool pressure;
+static unsigned long next_pressure;
 
 static void mts_pass_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(mts_pass, mts_pass_work);
+
+/* May blocks without tags be released, as far as the policy is concerned? */
+static bool may_release(bool at_once)
+{
+	lockdep_assert_held(&mts_state_mutex);
+	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
+		return false;
+	if (at_once)
+		return true;
+	if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
+	    survey.blocks)
+		return false;
+	return READ_ONCE(mts_policy.release) != MTS_RELEASE_NEVER;
+}
 
 /* Another pass found no tags: has the policy had enough of them? */
 static bool is_idle(struct mts_region *r, unsigned long block)
@@ -25,57 +63,57 @@ static bool is_idle(struct mts_region *r, unsigned long block)
 
 	if (idle < U8_MAX)
 		WRITE_ONCE(r->idle[block], ++idle);
-	switch (READ_ONCE(mts_policy.release)) {
-	case MTS_RELEASE_EAGER:
-		return true;
-	case MTS_RELEASE_NEVER:
-		return false;
-	default:
-		return idle >= READ_ONCE(mts_policy.idle_passes);
-	}
+	return READ_ONCE(mts_policy.release) == MTS_RELEASE_EAGER ||
+		idle >= READ_ONCE(mts_policy.idle_passes);
 }
 
-/**
- * mts_release_pass() - release the blocks that have no tagged page
- * @at_once:	whatever the policy says
- *
- * Looks at one page of a block that is full of tagged pages, at all pages of a
- * block that has none.
- *
- * Context: Holds mts_state_mutex. Sleeps.
- * Return: number of blocks released.
- */
-unsigned long mts_release_pass(bool at_once)
+/* How many blocks to keep ready: as many as were needed in a pass of late */
+static unsigned int ready_target(void)
 {
-	unsigned long block, closing = 0, released = 0;
+	unsigned int low, high;
+
+	mts_policy_ready(&low, &high);
+	demand_rate = max(mts_take_demand(), demand_rate / 2);
+	return clamp(demand_rate, low, high);
+}
+
+/* Look at all reserved blocks, close those that are to be released */
+static unsigned long close_idle(bool at_once, unsigned int keep)
+{
+	bool may = may_release(at_once);
+	unsigned long block, closing = 0;
+	struct mts_survey s = {};
 	struct mts_region *r;
 	unsigned int i;
 
-	lockdep_assert_held(&mts_state_mutex);
-	/* A broken build doesn't own what it calls reserved later */
-	if (IS_ENABLED(MTS_BREAK_RESERVATION) &&
-	    atomic_inc_return(&broken_passes) > 1)
-		return 0;
-
-	mts_count(MTS_STAT_RELEASE_PASSES);
 	for_each_mts_region(r, i) {
 		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+			unsigned long ready = s.ready;
+
 			if (READ_ONCE(r->state[block]) == MTS_BAD)
 				mts_block_hold_data(r, block);
 			if (READ_ONCE(r->state[block]) != MTS_RESERVED)
 				continue;
 			cond_resched();
-			if (mts_block_is_tagged(r, block)) {
+			if (mts_block_survey(r, block, &s)) {
 				WRITE_ONCE(r->idle[block], 0);
 				continue;
 			}
-			if (!is_idle(r, block) && !at_once)
+			if (s.ready > ready && s.ready <= keep)
 				continue;
-			closing += mts_block_close(r, block);
+			if (may && (at_once || is_idle(r, block)))
+				closing += mts_block_close(r, block);
 		}
 	}
-	if (!closing)
-		return 0;
+	survey = s;
+	return closing;
+}
+
+static unsigned long release_closing(void)
+{
+	unsigned long block, released = 0;
+	struct mts_region *r;
+	unsigned int i;
 
 	/* Wait for those who have seen the taggable bits set */
 	synchronize_rcu();
@@ -91,33 +129,107 @@ unsigned long mts_release_pass(bool at_once)
 	return released;
 }
 
-/* Reserved blocks can be released, memory of bad ones be taken out of use */
-static bool have_work(void)
+static unsigned long count_excess(void)
 {
-	struct mts_region *r;
-	unsigned int i;
+	unsigned long needed = DIV_ROUND_UP(survey.tagged_pages, MTS_RATIO);
+	unsigned long pages[MTS_NR_STATES];
 
-	for_each_mts_region(r, i)
-		if (READ_ONCE(r->nr[MTS_RESERVED]) || READ_ONCE(r->nr[MTS_BAD]))
-			return true;
-	return false;
+	mts_stats_pages(pages);
+	return pages[MTS_RESERVED] - min(pages[MTS_RESERVED], needed);
 }
 
-static void mts_pass_work(struct work_struct *work)
+/**
+ * mts_release_pass() - release the blocks that have no tagged page
+ * @at_once:	whatever the policy says, and whether or not it is wise
+ *
+ * And empty sparse ones first, and make some ready if there is demand.
+ *
+ * Context: Holds mts_state_mutex. Sleeps.
+ * Return: number of blocks released.
+ */
+unsigned long mts_release_pass(bool at_once)
 {
-	/* Going offline and back takes long, and waits for this work */
-	if (mutex_trylock(&mts_state_mutex)) {
-		if (mts_is_online())
-			mts_release_pass(false);
-		mutex_unlock(&mts_state_mutex);
-	}
-	if (have_work())
-		mts_worker_kick();
+	unsigned long tagged = survey.tagged_pages, closing, released = 0;
+	bool evacuate = !at_once || READ_ONCE(pressure);
+	unsigned int keep;
+
+	lockdep_assert_held(&mts_state_mutex);
+	/* A broken build doesn't own what it calls reserved later */
+	if (IS_ENABLED(MTS_BREAK_RESERVATION) &&
+	    atomic_inc_return(&broken_passes) > 1)
+		return 0;
+
+	mts_count(MTS_STAT_RELEASE_PASSES);
+	keep = at_once ? 0 : ready_target();
+	closing = close_idle(at_once, keep);
+	if (evacuate)
+		closing += mts_evacuate(&survey);
+	if (closing)
+		released = release_closing();
+	if (survey.ready < keep)
+		mts_make_ready(keep);
+
+	if (closing || keep || survey.tagged_pages != tagged)
+		WRITE_ONCE(backoff, 0);
+	else if (backoff < MTS_MAX_BACKOFF)
+		WRITE_ONCE(backoff, backoff + 1);
+	WRITE_ONCE(excess_pages, count_excess());
+	return released;
+}
+
+/* Do what is left to do for the reserving policies */
+static void reserve_pass(void)
+{
+	lockdep_assert_held(&mts_state_mutex);
+	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
+		mts_take_free();
+	else if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
+		 survey.blocks)
+		mts_take_back(false);
+}
+
+/*
+ * Blocks are reserved that can be released, memory of bad ones has to be taken
+ * out of use, or the policy wants blocks reserved.
+ */
+static bool have_work(void)
+{
+	unsigned int i, low, high;
+	struct mts_region *r;
+
+	mts_policy_ready(&low, &high);
+	if (low || READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
+		return true;
+	for_each_mts_region(r, i)
+		if (READ_ONCE(r->nr[MTS_RESERVED]) >
+		    READ_ONCE(survey.zero_blocks) ||
+		    READ_ONCE(r->nr[MTS_BAD]))
+			return true;
+	return false;
 }
 
 static unsigned long pass_interval(void)
 {
 	return msecs_to_jiffies(READ_ONCE(mts_policy.pass_interval_ms));
+}
+
+static void mts_pass_work(struct work_struct *work)
+{
+	bool at_once = READ_ONCE(pressure);
+
+	/* Going offline and back takes long, and waits for this work */
+	if (mutex_trylock(&mts_state_mutex)) {
+		if (mts_is_online()) {
+			mts_release_pass(at_once);
+			reserve_pass();
+		}
+		mutex_unlock(&mts_state_mutex);
+	}
+	if (at_once)
+		WRITE_ONCE(pressure, false);
+	if (mts_is_online() && have_work())
+		queue_delayed_work(mts_wq, &mts_pass,
+				   pass_interval() << READ_ONCE(backoff));
 }
 
 /**
@@ -127,7 +239,12 @@ static unsigned long pass_interval(void)
  */
 void mts_worker_kick(void)
 {
-	queue_delayed_work(mts_wq, &mts_pass, pass_interval());
+	if (READ_ONCE(backoff)) {
+		WRITE_ONCE(backoff, 0);
+		mod_delayed_work(mts_wq, &mts_pass, pass_interval());
+	} else {
+		queue_delayed_work(mts_wq, &mts_pass, pass_interval());
+	}
 }
 
 /**
@@ -137,7 +254,34 @@ void mts_worker_kick(void)
  */
 void mts_policy_changed(void)
 {
+	if (mts_is_online())
+		mts_policy_apply();
 	mod_delayed_work(mts_wq, &mts_pass, pass_interval());
+}
+
+/* The pages that a pass could give back. They are not objects of ours. */
+static unsigned long shrink_count(struct shrinker *shrinker,
+				  struct shrink_control *sc)
+{
+	return READ_ONCE(excess_pages) ?: SHRINK_EMPTY;
+}
+
+/*
+ * A pass takes locks that are held while memory is allocated, and waits for a
+ * grace period: leave it to the worker, now.
+ */
+static unsigned long shrink_scan(struct shrinker *shrinker,
+				 struct shrink_control *sc)
+{
+	unsigned long next = READ_ONCE(next_pressure);
+
+	if (time_after_eq(jiffies, next)) {
+		WRITE_ONCE(next_pressure, jiffies +
+			   msecs_to_jiffies(MTS_PRESSURE_INTERVAL_MS));
+		WRITE_ONCE(pressure, true);
+		mod_delayed_work(mts_wq, &mts_pass, 0);
+	}
+	return SHRINK_STOP;
 }
 
 /**
@@ -155,11 +299,23 @@ int mts_worker_init(void)
 {
 	mts_wq = alloc_workqueue(KBUILD_MODNAME,
 				 WQ_UNBOUND | WQ_FREEZABLE | WQ_MEM_RECLAIM, 1);
-	return mts_wq ? 0 : -ENOMEM;
+	if (!mts_wq)
+		return -ENOMEM;
+	mts_shrinker = shrinker_alloc(0, KBUILD_MODNAME);
+	if (!mts_shrinker) {
+		destroy_workqueue(mts_wq);
+		return -ENOMEM;
+	}
+	mts_shrinker->count_objects = shrink_count;
+	mts_shrinker->scan_objects = shrink_scan;
+	next_pressure = jiffies;
+	shrinker_register(mts_shrinker);
+	return 0;
 }
 
 void mts_worker_exit(void)
 {
+	shrinker_free(mts_shrinker);
 	mts_worker_stop();
 	destroy_workqueue(mts_wq);
 }

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Placement: tagged pages in few, full blocks, and blocks ready for more.
+ *
+ * The page allocator takes pages for tags from blocks that have some already
+ * (tag_storage_next_chunk() in the kernel). What is freed leaves holes, so
+ * blocks that have become sparse are emptied into others here. Blocks that are
+ * free and taggable save a fault the work of reserving one; how many are kept
+ * follows the demand.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/gfp.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/sched.h>
+
+#include "mts.h"
+
+/* Passes in a row that find a block sparse before it is emptied */
+#define MTS_SPARSE_PASSES	2
+
+/* And if that failed, in addition */
+#define MTS_SPARSE_BACKOFF	16
+
+/* The resolution of a block's fill */
+#define MTS_FILL_MAX		MTS_RATIO
+
+/* Don't allocate more than that at a time to make blocks ready */
+#define MTS_READY_BATCH		256
+
+/**
+ * mts_block_survey() - look at the pages of a reserved block's data block
+ * @r:		the region
+ * @block:	the block
+ * @s:		sums over all blocks, updated
+ *
+ * Tells the kernel about free pages between tagged ones.
+ *
+ * Context: Holds mts_state_mutex.
+ * Return: true if a page has tags.
+ */
+bool mts_block_survey(struct mts_region *r, unsigned long block,
+		      struct mts_survey *s)
+{
+	unsigned long first = mts_block_data_pfn(&r->geo, block);
+	unsigned long nr = mts_block_data_pages(&r->geo);
+	unsigned long i, tagged = 0, free = 0, hole = 0;
+	bool zero = false;
+	unsigned int fill;
+
+	lockdep_assert_held(&mts_state_mutex);
+	for (i = 0; i < nr; i++) {
+		struct page *page = pfn_to_online_page(first + i);
+
+		if (!page)
+			continue;
+		if (is_zero_pfn(first + i)) {
+			zero = true;
+		} else if (mts_page_is_tagged(page)) {
+			tagged++;
+		} else if (!page_count(page)) {
+			hole = first + i;
+			free++;
+		}
+	}
+
+	if (zero) {
+		/* Tagged for good, and can't be moved */
+		s->zero_blocks++;
+		r->sparse[block] = S8_MIN;
+		return true;
+	}
+	if (!tagged) {
+		r->sparse[block] = 0;
+		r->fill[block] = 0;
+		if (free == nr)
+			s->ready++;
+		return false;
+	}
+
+	s->blocks++;
+	s->data_pages += nr;
+	s->tagged_pages += tagged;
+	fill = DIV_ROUND_UP(tagged * MTS_FILL_MAX, nr);
+	r->fill[block] = fill;
+	if (fill * 100 >= READ_ONCE(mts_policy.evacuate_percent) * MTS_FILL_MAX) {
+		r->sparse[block] = 0;
+	} else {
+		if (r->sparse[block] < S8_MAX)
+			r->sparse[block]++;
+		if (r->sparse[block] >= MTS_SPARSE_PASSES)
+			s->sparse[fill]++;
+	}
+	if (r->sparse[block] >= MTS_SPARSE_PASSES)
+		s->sparse_free[fill] += free;
+	if (free) {
+		s->free_pages += free;
+		tag_storage_note_free(hole);
+	}
+	return true;
+}
+
+/* Is it worth it to move pages, to get the share of tagged ones up? */
+static bool survey_is_sparse(const struct mts_survey *s)
+{
+	return s->tagged_pages * 100 <
+		s->data_pages * READ_ONCE(mts_policy.evacuate_percent);
+}
+
+/*
+ * Choose the emptiest blocks: those with a fill of at most the return value,
+ * and of these that have just that at most *@last. 0 when it doesn't pay.
+ */
+static unsigned int choose_sparse(const struct mts_survey *s,
+				  unsigned long *last)
+{
+	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
+	unsigned long per_block, pages = 0, blocks = 0, holes = s->free_pages;
+	unsigned int fill, limit = 0;
+
+	if (!s->blocks)
+		return 0;
+	per_block = s->data_pages / s->blocks;
+	for (fill = 1; fill <= MTS_FILL_MAX && pages < batch; fill++) {
+		unsigned long each = DIV_ROUND_UP(fill * per_block, MTS_FILL_MAX);
+		unsigned long nr = min(s->sparse[fill],
+				       DIV_ROUND_UP(batch - pages, each));
+
+		if (!nr)
+			continue;
+		pages += nr * each;
+		blocks += nr;
+		holes -= s->sparse_free[fill] * nr / s->sparse[fill];
+		*last = nr;
+		limit = fill;
+	}
+	/* Not all holes elsewhere can be used; for the rest it takes new blocks */
+	holes /= 2;
+	if (pages > holes && DIV_ROUND_UP(pages - holes, per_block) >= blocks)
+		return 0;
+	return limit;
+}
+
+/**
+ * mts_evacuate() - move tagged pages out of sparse blocks
+ * @s:		what the survey of this pass has found
+ *
+ * The blocks are closing then, for the release that follows in the same pass:
+ * it releases those that are empty, and makes the rest reserved again.
+ *
+ * Context: Holds mts_state_mutex. Sleeps.
+ * Return: the number of blocks that are closing now.
+ */
+unsigned long mts_evacuate(const struct mts_survey *s)
+{
+	unsigned long block, last = 0, closed = 0, pages = 0;
+	struct mts_region *r;
+	LIST_HEAD(folios);
+	unsigned int i, limit;
+
+	lockdep_assert_held(&mts_state_mutex);
+	if (!survey_is_sparse(s))
+		return 0;
+	limit = choose_sparse(s, &last);
+	if (!limit)
+		return 0;
+
+	for_each_mts_region(r, i) {
+		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+			if (READ_ONCE(r->state[block]) != MTS_RESERVED ||
+			    r->sparse[block] < MTS_SPARSE_PASSES ||
+			    r->fill[block] > limit)
+				continue;
+			if (r->fill[block] == limit && !last--)
+				goto chosen;
+			/* What is allocated from now on goes elsewhere */
+			if (!mts_block_close(r, block))
+				continue;
+			closed++;
+			r->sparse[block] = -MTS_SPARSE_BACKOFF;
+			pages += tag_storage_isolate(mts_block_data_pfn(&r->geo, block),
+						     mts_block_data_pages(&r->geo),
+						     TAG_STORAGE_TAGGED, &folios);
+			cond_resched();
+		}
+	}
+chosen:
+	if (!pages)
+		return closed;
+
+	/* Where they go must be taggable. Half of the holes are still there. */
+	if (pages > s->free_pages / 2)
+		mts_make_ready(DIV_ROUND_UP(pages - s->free_pages / 2,
+					    s->data_pages / s->blocks));
+	mts_count_add(MTS_STAT_EVACUATE_TRIED, pages);
+	pages = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE |
+				    __GFP_TAGGED | __GFP_NORETRY | __GFP_NOWARN,
+				    MIGRATE_SYNC_LIGHT);
+	mts_count_add(MTS_STAT_EVACUATED, pages);
+	return closed;
+}
+
+/* A free data block, by address; NULL when the page allocator has none */
+static struct page *alloc_data_block(unsigned int order)
+{
+	if (order > MAX_PAGE_ORDER)
+		return NULL;
+	return alloc_pages(GFP_HIGHUSER_MOVABLE | __GFP_TAGGED | __GFP_NORETRY |
+			   __GFP_NOWARN, order);
+}
+
+static void note_free_range(unsigned long pfn, unsigned long nr)
+{
+	unsigned long end = pfn + nr;
+
+	for (; pfn < end; pfn += MTS_RATIO)
+		tag_storage_note_free(pfn);
+}
+
+/**
+ * mts_make_ready() - have free data blocks with their tag storage reserved
+ * @nr:		how many
+ *
+ * They stay with the page allocator: nothing keeps other data from being
+ * allocated there.
+ *
+ * Context: Process context, sleeps. No folio locks.
+ * Return: how many there are now, up to @nr.
+ */
+unsigned long mts_make_ready(unsigned long nr)
+{
+	struct page *page, *next;
+	unsigned long ready = 0;
+	struct mts_region *r;
+	LIST_HEAD(pages);
+
+	if (!mts_nr_regions)
+		return 0;
+	r = mts_regions[0];
+	/* All that are found have to be held, or the same is found again */
+	for (nr = min(nr, MTS_READY_BATCH); ready < nr; ready++) {
+		page = alloc_data_block(r->geo.block_order + MTS_RATIO_SHIFT);
+		if (!page)
+			break;
+		list_add_tail(&page->lru, &pages);
+		if (mts_reserve_ready(page_to_pfn(page),
+				      1UL << (r->geo.block_order + MTS_RATIO_SHIFT)))
+			break;
+	}
+	mts_count_add(MTS_STAT_MADE_READY, ready);
+	list_for_each_entry_safe(page, next, &pages, lru) {
+		list_del(&page->lru);
+		__free_pages(page, r->geo.block_order + MTS_RATIO_SHIFT);
+		note_free_range(page_to_pfn(page),
+				1UL << (r->geo.block_order + MTS_RATIO_SHIFT));
+	}
+	return ready;
+}
