@@ -171,7 +171,7 @@ static void show_bytes(struct seq_file *m, const char *key,
 void mts_stats_show(struct seq_file *m)
 {
 	unsigned long nr[MTS_NR_STATES] = {}, pages[MTS_NR_STATES] = {};
-	unsigned long nr_total = 0, pages_total = 0;
+	unsigned long nr_total = 0, pages_total = 0, tagged;
 	struct mts_latency sum = {};
 	struct mts_region *r;
 	unsigned int i, state;
@@ -199,7 +199,9 @@ void mts_stats_show(struct seq_file *m)
 	show_bytes(m, "reserved", pages[MTS_RESERVED] + pages[MTS_CLOSING]);
 	show_bytes(m, "released", pages[MTS_RELEASED] + pages[MTS_SPARE]);
 	show_bytes(m, "bad", pages[MTS_BAD]);
-	seq_printf(m, "tagged_pages %lu\n", tagged_pages());
+	tagged = tagged_pages();
+	seq_printf(m, "tagged_pages %lu\n", tagged);
+	show_bytes(m, "tagged", tagged);
 	for (i = 0; i < MTS_NR_STATS; i++)
 		seq_printf(m, "%s %llu\n", mts_stat_names[i], sum_of(i));
 	seq_printf(m, "reserve_failed %llu\n",
