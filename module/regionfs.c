@@ -26,6 +26,7 @@ static const char map_chars[] = {
 	[MTS_SPARE] = '+',
 	[MTS_BAD] = '!',
 };
+
 static_assert(ARRAY_SIZE(map_chars) == MTS_NR_STATES);
 
 /* The digit tells how many tenths of the blocks are reserved, bad ones show */
@@ -48,8 +49,9 @@ static char map_char(struct mts_region *r, unsigned long block,
 }
 
 /*
- * The states of a region's blocks, for people. A character for each block, or for each range of as many blocks as make it fit
- * into 64 lines. A '*' stands for lines like the one before.
+ * The states of a region's blocks, for people. A character for each block, or for
+ * each range of as many blocks as make it fit into 64 lines. A '*' stands for
+ * lines like the one before.
  */
 static void show_map(struct seq_file *m, struct mts_region *r)
 {
@@ -59,8 +61,8 @@ static void show_map(struct seq_file *m, struct mts_region *r)
 	bool same = false;
 
 	step = roundup_pow_of_two(DIV_ROUND_UP(nr, MAP_COLUMNS * MAP_LINES));
-	seq_printf(m, "# %lu blocks, %lu per character: . released # reserved ~ closing = static + spare ! bad 0-9 tenths reserved\n",
-		   nr, step);
+	seq_printf(m, "# %lu blocks, %lu per character: ", nr, step);
+	seq_puts(m, ". released # reserved ~ closing = static + spare ! bad 0-9 tenths reserved\n");
 	for (block = 0; block < nr; ) {
 		unsigned long first = block;
 		unsigned int i;

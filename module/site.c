@@ -26,7 +26,7 @@
 
 /* Later kernels keep references of their own there when they profile */
 #if IS_ENABLED(CONFIG_MEM_ALLOC_PROFILING) && \
-	LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	KERNEL_VERSION(6, 13, 0) <= LINUX_VERSION_CODE
 #define SITE_BITS_TAKEN	true
 #else
 #define SITE_BITS_TAKEN	false
@@ -41,7 +41,7 @@
 	 !IS_ENABLED(MTS_BREAK_RESERVATION) && !SITE_BITS_TAKEN &&	\
 	 SITE_FREE_BITS >= MTS_SITE_BITS)
 
-static_assert(MTS_MAX_SITES == BIT(MTS_SITE_BITS));
+static_assert(BIT(MTS_SITE_BITS) == MTS_MAX_SITES);
 
 struct mts_site {
 	const struct tag_storage_site *site;
