@@ -310,7 +310,7 @@ static long alone(double seconds)
 		memcpy(before, after, sizeof(before));
 	}
 	ktap_note("%ld writes", n);
-	return n > 100 ? bad : 1;
+	return n > 20 ? bad : 1;
 }
 
 static void *thread_main(void *arg)
