@@ -118,7 +118,7 @@ direct() {
 	fi
 }
 
-ktap_plan 17
+ktap_plan 18
 page_kib=$((4096 / 1024))
 total=$(meminfo MemTotal)
 cma=$(meminfo CmaTotal)
@@ -148,9 +148,18 @@ else
 fi
 direct "data in all of tag storage" hold_start 6 fill
 check "... adds up" agree
+
+# Storage that data is in is reserved: for 2048 pages from the first released block on
+first=$(awk '$3 == "released" { print $1; exit }' "$MTS_DEBUGFS/regions/0/blocks")
+start=$(($(sed 's/-.*//' $MTS_DEBUGFS/regions/0/tagged_memory) / 4096))
+pages=$(($(cat $MTS_DEBUGFS/regions/0/block_bytes) / 4096 * 32))
+reserve() {
+	echo "$((start + first * pages)) 2048" >"$MTS_DEBUGFS/trigger/reserve"
+}
+check "storage that is in use is reserved" reserve
 direct "tagged memory in its place" hold_start 7 hold 8
 check "... adds up" agree
-if [ "$(mts_stat migrated_pages)" -gt 0 ] && grep -q '^reserve_slow ' $MTS_DEBUGFS/latency; then
+if [ "$(mts_stat migrated_pages)" -gt 0 ] && grep -qE '^reserve_(moved|slow) ' $MTS_DEBUGFS/latency; then
 	ktap_ok "... pages were moved, and it took time"
 else
 	ktap_fail "... pages were moved, and it took time" "$(grep . $MTS_DEBUGFS/stats)"
