@@ -9,8 +9,9 @@
 #define MTS_DEBUGFS_DIR		"/sys/kernel/debug/mte_tag_storage"
 #define MTS_PROC_FILE		"/proc/mte_tag_storage"
 
-/* First lines of the statistics and of the account of sites */
+/* First lines of the statistics, the histograms and the account of sites */
 #define MTS_STATS_HEADER	"mts-stats 1"
+#define MTS_LATENCY_HEADER	"mts-latency 1"
 #define MTS_PROC_HEADER		"mte_tag_storage - version: 1.0"
 
 /* Data pages served by one page of tag storage, for any page size */

@@ -8,6 +8,7 @@
 #include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
@@ -17,17 +18,19 @@
 #include <asm/mte.h>
 
 #include "mts.h"
+#include "trace.h"
 
 /* Between two looks at a page that can't be moved when going offline */
 #define TAKE_BACK_DELAY_MS	20
 
-/* The page allocator owns the pages */
-static bool is_free_state(enum mts_state state)
-{
-	return state == MTS_RELEASED || state == MTS_SPARE;
-}
-
-static struct mutex *block_transition(struct mts_region *r, unsigned long block)
+/**
+ * mts_block_transition() - find the mutex of a block's pageblock
+ * @r:		the region
+ * @block:	the block
+ *
+ * Return: the mutex, see mts.h.
+ */
+struct mutex *mts_block_transition(struct mts_region *r, unsigned long block)
 {
 	unsigned long pageblock = mts_block_tag_pfn(&r->geo, block) >>
 				  pageblock_order;
@@ -67,16 +70,6 @@ static void __block_unpublish(struct mts_region *r, unsigned long block)
 	lockdep_assert_held(&r->lock);
 	bitmap_clear(r->taggable, block << r->geo.block_order,
 		     mts_block_pages(&r->geo));
-}
-
-/* Who the reserved block is for; 0 ends it */
-static void __block_set_site(struct mts_region *r, unsigned long block,
-			     unsigned int site)
-{
-	lockdep_assert_held(&r->lock);
-	mts_site_hold(r->site[block], -(long)mts_block_pages(&r->geo));
-	mts_site_hold(site, mts_block_pages(&r->geo));
-	r->site[block] = site;
 }
 
 static bool block_is_taggable(const struct mts_region *r, unsigned long block)
@@ -123,41 +116,88 @@ bool mts_block_is_tagged(const struct mts_region *r, unsigned long block)
 	return false;
 }
 
-/* Get the pages of a released block from the page allocator, in use or not */
-static int block_take_pages(struct mts_region *r, unsigned long block)
+/* How many pages are not free; a page may come or go meanwhile */
+static unsigned long pages_in_use(unsigned long pfn, unsigned long nr)
+{
+	unsigned long i, n = 0;
+
+	for (i = 0; i < nr; i++) {
+		struct page *page = pfn_to_page(pfn + i);
+
+		n += page_ref_count(page) || PageTail(page);
+	}
+	return n;
+}
+
+/* Empty a range of released blocks and get its pages */
+static int take_range(unsigned long pfn, unsigned long nr)
+{
+	unsigned long in_use = pages_in_use(pfn, nr);
+	int ret;
+
+	if (mts_should_fail(MTS_FAIL_MIGRATE))
+		return -EBUSY;
+	ret = alloc_contig_range(pfn, pfn + nr, MIGRATE_CMA,
+				 GFP_KERNEL | __GFP_NOWARN);
+	if (!ret)
+		mts_count_add(MTS_STAT_MIGRATED_PAGES, in_use);
+	return ret;
+}
+
+/*
+ * Get the pages of a released block from the page allocator, in use or not.
+ * *op tells what it took.
+ */
+static int block_take_pages(struct mts_region *r, unsigned long block,
+			    enum mts_op *op)
 {
 	unsigned long pfn = mts_block_tag_pfn(&r->geo, block);
 	unsigned int tries = READ_ONCE(mts_policy.reserve_tries);
+	unsigned long in_use;
 	LIST_HEAD(folios);
 	int ret = -EBUSY;
 
+	*op = MTS_OP_RESERVE_FAST;
 	if (IS_ENABLED(MTS_BREAK_RESERVATION))
 		return 0;
-
-	if (alloc_free_range(pfn, r->geo.block_order)) {
-		mts_count(MTS_STAT_RESERVE_FAST);
+	if (mts_should_fail(MTS_FAIL_RESERVE))
+		return -EBUSY;
+	if (alloc_free_range(pfn, r->geo.block_order))
 		return 0;
-	}
+
+	*op = MTS_OP_RESERVE_SLOW;
 	/* Reclaim can't wait for the locks that migration takes */
 	if (current->flags & PF_MEMALLOC)
 		return -EBUSY;
 
 	/* Most often these are pages that can be moved just so */
-	if (tag_storage_isolate(pfn, mts_block_pages(&r->geo),
+	in_use = pages_in_use(pfn, mts_block_pages(&r->geo));
+	if (!mts_should_fail(MTS_FAIL_MIGRATE) &&
+	    tag_storage_isolate(pfn, mts_block_pages(&r->geo),
 				TAG_STORAGE_ANY, &folios) &&
 	    tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
 				MIGRATE_SYNC) &&
 	    alloc_free_range(pfn, r->geo.block_order)) {
-		mts_count(MTS_STAT_RESERVE_MOVED);
+		mts_count_add(MTS_STAT_MIGRATED_PAGES, in_use);
+		*op = MTS_OP_RESERVE_MOVED;
 		return 0;
 	}
 
 	for (; ret == -EBUSY && tries; tries--)
-		ret = alloc_contig_range(pfn, pfn + mts_block_pages(&r->geo),
-					 MIGRATE_CMA, GFP_KERNEL | __GFP_NOWARN);
-	if (!ret)
-		mts_count(MTS_STAT_RESERVE_SLOW);
+		ret = take_range(pfn, mts_block_pages(&r->geo));
 	return ret;
+}
+
+static void count_reserve_failed(int ret)
+{
+	if (ret == -ENOMEM)
+		mts_count(MTS_STAT_RESERVE_FAILED_NOMEM);
+	else if (ret == -EINTR)
+		mts_count(MTS_STAT_RESERVE_FAILED_KILLED);
+	else if (current->flags & PF_MEMALLOC)
+		mts_count(MTS_STAT_RESERVE_FAILED_RECLAIM);
+	else
+		mts_count(MTS_STAT_RESERVE_FAILED_BUSY);
 }
 
 /*
@@ -166,53 +206,63 @@ static int block_take_pages(struct mts_region *r, unsigned long block)
  */
 static void block_give_up(struct mts_region *r, unsigned long block)
 {
-	lockdep_assert_held(block_transition(r, block));
+	lockdep_assert_held(mts_block_transition(r, block));
 	spin_lock(&r->lock);
 	__block_set_state(r, block, MTS_BAD);
 	r->nr_lost++;
+	r->lost = block;
 	spin_unlock(&r->lock);
 	mts_count(MTS_STAT_POISONED);
 }
 
-static int block_reserve(struct mts_region *r, unsigned long block,
-			 unsigned int site)
+/*
+ * The part of block_reserve() that is paired trace events. *how tells what has
+ * been done.
+ */
+static int __block_reserve(struct mts_region *r, unsigned long block,
+			   unsigned int site, const char **how)
 {
-	struct mutex *transition = block_transition(r, block);
+	struct mutex *transition = mts_block_transition(r, block);
+	u64 start = ktime_get_ns();
 	enum mts_state state;
+	enum mts_op op;
 	int ret;
 
-	if (block_is_taggable(r, block))
-		return 0;
-
-	if (mutex_lock_killable(transition))
+	if (mutex_lock_killable(transition)) {
+		count_reserve_failed(-EINTR);
 		return -EINTR;
+	}
 
 	spin_lock(&r->lock);
 	state = r->state[block];
 	if (state == MTS_CLOSING) {
 		/* No grace period is over: the pages still hold tags */
 		__block_publish(r, block);
-		__block_set_site(r, block, site);
+		mts_site_hold(r, block, site);
 		mts_count(MTS_STAT_RESERVE_REOPEN);
+		*how = "reopened";
 	}
 	spin_unlock(&r->lock);
 
 	ret = 0;
 	if (state != MTS_RELEASED) {
-		if (state == MTS_SPARE || state == MTS_BAD)
+		if (state == MTS_SPARE || state == MTS_BAD) {
+			mts_count(MTS_STAT_RESERVE_BAD);
 			ret = -EXDEV;
+		}
 		goto unlock;
 	}
 
 	if (block_is_poisoned(r, block)) {
 		block_give_up(r, block);
+		mts_count(MTS_STAT_RESERVE_BAD);
 		ret = -EXDEV;
 		goto unlock;
 	}
 
-	ret = block_take_pages(r, block);
+	ret = block_take_pages(r, block, &op);
 	if (ret) {
-		mts_count(MTS_STAT_RESERVE_FAILED);
+		count_reserve_failed(ret);
 		goto unlock;
 	}
 
@@ -221,17 +271,48 @@ static int block_reserve(struct mts_region *r, unsigned long block,
 				   mts_block_pages(&r->geo));
 	spin_lock(&r->lock);
 	__block_publish(r, block);
-	__block_set_site(r, block, site);
+	mts_site_hold(r, block, site);
 	spin_unlock(&r->lock);
+
+	switch (op) {
+	case MTS_OP_RESERVE_FAST:
+		*how = "fast";
+		mts_count(MTS_STAT_RESERVE_FAST);
+		break;
+	case MTS_OP_RESERVE_MOVED:
+		*how = "moved";
+		mts_count(MTS_STAT_RESERVE_MOVED);
+		break;
+	default:
+		*how = "slow";
+		mts_count(MTS_STAT_RESERVE_SLOW);
+	}
+	mts_latency(op, ktime_get_ns() - start);
 unlock:
 	mutex_unlock(transition);
 	return ret;
 }
 
-/* Reserve a released block if that takes no more than its free pages */
-static bool block_take_free(struct mts_region *r, unsigned long block)
+static int block_reserve(struct mts_region *r, unsigned long block,
+			 unsigned int site)
 {
-	struct mutex *transition = block_transition(r, block);
+	unsigned long tag_pfn = mts_block_tag_pfn(&r->geo, block);
+	const char *how = "none";
+	int ret;
+
+	if (block_is_taggable(r, block))
+		return 0;
+	trace_reserve_start(r->index, block, tag_pfn);
+	ret = __block_reserve(r, block, site, &how);
+	trace_reserve_finish(r->index, block, tag_pfn, how, ret);
+	return ret;
+}
+
+/* Reserve a released block if that takes no more than its free pages */
+static bool block_take_free(struct mts_region *r, unsigned long block,
+			    unsigned int site)
+{
+	struct mutex *transition = mts_block_transition(r, block);
 	unsigned long pfn = mts_block_tag_pfn(&r->geo, block);
 	bool taken;
 
@@ -243,6 +324,7 @@ static bool block_take_free(struct mts_region *r, unsigned long block)
 		mts_scrub_for_tags(pfn, mts_block_pages(&r->geo));
 		spin_lock(&r->lock);
 		__block_publish(r, block);
+		mts_site_hold(r, block, site);
 		spin_unlock(&r->lock);
 	}
 	mutex_unlock(transition);
@@ -281,6 +363,8 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	struct mts_region *r;
 	int ret;
 
+	mts_count(MTS_STAT_RESERVE_CALLS);
+	trace_request(pfn, nr_pages, site->func, site->line);
 	if (mts_is_storage(pfn) || mts_is_storage(pfn + nr_pages - 1)) {
 		mts_count(MTS_STAT_RESERVE_REFUSED);
 		return -EXDEV;
@@ -312,7 +396,7 @@ int mts_reserve_ready(unsigned long pfn, unsigned long nr_pages)
 	struct mts_region *r = mts_region_of_data(pfn);
 
 	return r ? reserve_range(r, pfn, nr_pages,
-				 mts_site_get(TAG_STORAGE_SITE())) : 0;
+				 mts_site_get(MTS_SITE())) : 0;
 }
 
 /* Reservations by faults since the last call */
@@ -367,11 +451,13 @@ static bool block_is_spare(const struct mts_region *r, unsigned long block)
  */
 bool mts_block_release(struct mts_region *r, unsigned long block)
 {
-	struct mutex *transition = block_transition(r, block);
+	struct mutex *transition = mts_block_transition(r, block);
 	unsigned long pfn = mts_block_tag_pfn(&r->geo, block);
+	u64 start = ktime_get_ns();
 	enum mts_state state;
 
 	lockdep_assert_held(&mts_state_mutex);
+	trace_release_start(r->index, block, pfn);
 	/* The books are set before the pages are free, under this lock */
 	mutex_lock(transition);
 	state = READ_ONCE(r->state[block]);
@@ -393,7 +479,7 @@ bool mts_block_release(struct mts_region *r, unsigned long block)
 		__block_publish(r, block);
 	} else {
 		__block_set_state(r, block, state);
-		__block_set_site(r, block, 0);
+		mts_site_hold(r, block, 0);
 	}
 	spin_unlock(&r->lock);
 
@@ -401,16 +487,18 @@ bool mts_block_release(struct mts_region *r, unsigned long block)
 		mts_count(MTS_STAT_RELEASE_UNDONE);
 	else if (state == MTS_BAD)
 		mts_count(MTS_STAT_POISONED);
-	if (is_free_state(state)) {
+	if (mts_state_is_free(state)) {
 		mts_scrub_for_data(pfn, mts_block_pages(&r->geo),
 				   mts_block_data_pfn(&r->geo, block),
 				   mts_block_data_pages(&r->geo));
 		free_contig_range(pfn, mts_block_pages(&r->geo));
 		mts_count(MTS_STAT_RELEASED);
+		mts_latency(MTS_OP_RELEASE, ktime_get_ns() - start);
 	}
 unlock:
 	mutex_unlock(transition);
-	return is_free_state(state);
+	trace_release_finish(r->index, block, pfn, mts_state_names[state]);
+	return mts_state_is_free(state);
 }
 
 /**
@@ -454,6 +542,7 @@ static void free_held_data(struct mts_region *r)
  */
 unsigned long mts_take_free(void)
 {
+	unsigned int site = mts_site_get(MTS_SITE());
 	unsigned long block, taken = 0;
 	struct mts_region *r;
 	unsigned int i;
@@ -465,7 +554,7 @@ unsigned long mts_take_free(void)
 			    page_count(pfn_to_page(mts_block_tag_pfn(&r->geo, block))))
 				continue;
 			cond_resched();
-			taken += block_take_free(r, block);
+			taken += block_take_free(r, block, site);
 		}
 	}
 	return taken;
@@ -477,8 +566,8 @@ static unsigned long free_run(struct mts_region *r, unsigned long first)
 	unsigned long block, end = mts_nr_blocks(&r->geo);
 
 	for (block = first; block < end; block++)
-		if (!is_free_state(READ_ONCE(r->state[block])) ||
-		    block_transition(r, block) != block_transition(r, first))
+		if (!mts_state_is_free(READ_ONCE(r->state[block])) ||
+		    mts_block_transition(r, block) != mts_block_transition(r, first))
 			break;
 	return block - first;
 }
@@ -489,18 +578,20 @@ static unsigned long free_run(struct mts_region *r, unsigned long first)
  * poisoned, are left alone.
  */
 static int blocks_take_back(struct mts_region *r, unsigned long first,
-			    unsigned long nr)
+			    unsigned long nr, unsigned int site)
 {
-	struct mutex *transition = block_transition(r, first);
+	struct mutex *transition = mts_block_transition(r, first);
 	unsigned long pfn = mts_block_tag_pfn(&r->geo, first);
+	u64 start = ktime_get_ns();
 	unsigned long block;
+	enum mts_op op;
 	int ret = 0;
 
 	if (mutex_lock_interruptible(transition))
 		return -EINTR;
 	for (block = first; block < first + nr; block++) {
 		/* A fault may have reserved it since the caller looked */
-		if (!is_free_state(READ_ONCE(r->state[block]))) {
+		if (!mts_state_is_free(READ_ONCE(r->state[block]))) {
 			ret = nr > 1 ? -EAGAIN : 0;
 			goto unlock;
 		}
@@ -512,18 +603,21 @@ static int blocks_take_back(struct mts_region *r, unsigned long first,
 	}
 
 	if (nr == 1)
-		ret = block_take_pages(r, first);
+		ret = block_take_pages(r, first, &op);
 	else
-		ret = alloc_contig_range(pfn, pfn + nr * mts_block_pages(&r->geo),
-					 MIGRATE_CMA, GFP_KERNEL | __GFP_NOWARN);
+		ret = take_range(pfn, nr * mts_block_pages(&r->geo));
 	if (ret)
 		goto unlock;
 
 	mts_scrub_for_tags(pfn, nr * mts_block_pages(&r->geo));
 	spin_lock(&r->lock);
-	for (block = first; block < first + nr; block++)
+	for (block = first; block < first + nr; block++) {
 		__block_publish(r, block);
+		mts_site_hold(r, block, site);
+	}
 	spin_unlock(&r->lock);
+	mts_count_add(MTS_STAT_TAKEN_BACK, nr);
+	mts_latency(MTS_OP_TAKE_BACK, ktime_get_ns() - start);
 unlock:
 	mutex_unlock(transition);
 	return ret;
@@ -531,18 +625,23 @@ unlock:
 
 /* Wait for one block that can't be had now */
 static int block_take_back_wait(struct mts_region *r, unsigned long block,
-				bool wait)
+				bool wait, unsigned int site)
 {
 	unsigned int ms = wait ? READ_ONCE(mts_policy.take_back_timeout_ms) : 0;
 	unsigned long timeout = jiffies + msecs_to_jiffies(ms);
 	int ret;
 
 	for (;;) {
-		ret = blocks_take_back(r, block, 1);
-		if (!ret)
+		ret = blocks_take_back(r, block, 1, site);
+		if (!ret) {
+			if (wait)
+				mts_drain_go_on();
 			return 0;
+		}
 		if (ret == -EINTR || signal_pending(current))
 			return -EINTR;
+		if (wait)
+			mts_drain_wait(r, block, ret);
 		if (time_after_eq(jiffies, timeout))
 			return ret;
 		msleep(TAKE_BACK_DELAY_MS);
@@ -560,6 +659,7 @@ static int block_take_back_wait(struct mts_region *r, unsigned long block,
  */
 int mts_take_back(bool wait)
 {
+	unsigned int site = mts_site_get(MTS_SITE());
 	unsigned long block, next, nr;
 	struct mts_region *r;
 	unsigned int i;
@@ -570,9 +670,10 @@ int mts_take_back(bool wait)
 		for (block = 0; block < mts_nr_blocks(&r->geo); block = next) {
 			nr = free_run(r, block);
 			next = block + max(nr, 1UL);
-			if (nr <= 1 || blocks_take_back(r, block, nr))
+			if (nr <= 1 || blocks_take_back(r, block, nr, site))
 				for (; block < next; block++) {
-					ret = block_take_back_wait(r, block, wait);
+					ret = block_take_back_wait(r, block, wait,
+								   site);
 					if (ret && wait)
 						return ret;
 				}
@@ -580,8 +681,10 @@ int mts_take_back(bool wait)
 				return -EINTR;
 			cond_resched();
 		}
-		if (r->nr_lost && wait)
+		if (r->nr_lost && wait) {
+			mts_drain_wait(r, r->lost, -EHWPOISON);
 			return -EHWPOISON;
+		}
 	}
 	if (!wait)
 		return 0;

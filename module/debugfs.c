@@ -3,8 +3,6 @@
  * /sys/kernel/debug/mte_tag_storage
  */
 #include <linux/debugfs.h>
-#include <linux/mm.h>
-#include <linux/pfn.h>
 #include <linux/seq_file.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -86,100 +84,48 @@ static int stats_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
 
-static int regions_show(struct seq_file *m, void *v)
+static int latency_show(struct seq_file *m, void *v)
 {
-	struct mts_region *r;
-	unsigned int i, j;
-
-	seq_puts(m, "# region storage data block_bytes block_pages zones");
-	for (j = 0; j < MTS_NR_STATES; j++)
-		seq_printf(m, " %s", mts_state_names[j]);
-	seq_putc(m, '\n');
-
-	for_each_mts_region(r, i) {
-		const struct mts_geometry *geo = &r->geo;
-
-		seq_printf(m, "%u 0x%llx-0x%llx 0x%llx-0x%llx %lu %lu ",
-			   r->index, PFN_PHYS(geo->tag_pfn),
-			   PFN_PHYS(geo->tag_pfn + geo->tag_pages),
-			   PFN_PHYS(geo->data_pfn),
-			   PFN_PHYS(geo->data_pfn + mts_data_pages(geo)),
-			   mts_block_pages(geo) << PAGE_SHIFT,
-			   mts_block_pages(geo));
-		for (j = 0; j < r->nr_areas; j++) {
-			struct zone *zone = page_zone(pfn_to_page(r->areas[j].pfn));
-
-			seq_printf(m, "%s%d/%s", j ? "," : "",
-				   zone_to_nid(zone), zone->name);
-		}
-		if (!r->nr_areas)
-			seq_putc(m, '-');
-		spin_lock(&r->lock);
-		for (j = 0; j < MTS_NR_STATES; j++)
-			seq_printf(m, " %lu", r->nr[j]);
-		spin_unlock(&r->lock);
-		seq_putc(m, '\n');
-	}
+	mts_latency_show(m);
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(regions);
+DEFINE_SHOW_ATTRIBUTE(latency);
+
+static int drain_progress_show(struct seq_file *m, void *v)
+{
+	mts_drain_show(m);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(drain_progress);
 
 /* "<region> <first block> <count> <state>", a line per run of equal states */
 static int blocks_show(struct seq_file *m, void *v)
 {
 	struct mts_region *r;
-	unsigned long block, first;
 	unsigned int i;
 
 	for_each_mts_region(r, i) {
-		unsigned long nr = mts_nr_blocks(&r->geo);
+		char prefix[16];
 
-		for (first = 0; first < nr; first = block) {
-			u8 state = READ_ONCE(r->state[first]);
-
-			for (block = first + 1; block < nr; block++)
-				if (READ_ONCE(r->state[block]) != state)
-					break;
-			seq_printf(m, "%u %lu %lu %s\n", r->index, first,
-				   block - first, mts_state_names[state]);
-			cond_resched();
-		}
+		snprintf(prefix, sizeof(prefix), "%u ", r->index);
+		mts_blocks_show(m, r, prefix);
 	}
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(blocks);
 
-/* Give back at once what has no tags */
-static int trigger_release_set(void *data, u64 val)
-{
-	int ret = 0;
-
-	if (val != 1)
-		return -EINVAL;
-	if (mutex_lock_interruptible(&mts_state_mutex))
-		return -EINTR;
-	if (mts_is_online())
-		mts_release_pass(true);
-	else
-		ret = -ENODEV;
-	mutex_unlock(&mts_state_mutex);
-	return ret;
-}
-DEFINE_DEBUGFS_ATTRIBUTE(trigger_release_fops, NULL, trigger_release_set,
-			 "%llu\n");
-
 void mts_debugfs_init(void)
 {
-	struct dentry *trigger;
-
 	mts_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("state", 0644, mts_dir, NULL, &state_fops);
 	debugfs_create_file("stats", 0444, mts_dir, NULL, &stats_fops);
-	debugfs_create_file("regions", 0444, mts_dir, NULL, &regions_fops);
+	debugfs_create_file("latency", 0444, mts_dir, NULL, &latency_fops);
+	debugfs_create_file("drain_progress", 0400, mts_dir, NULL,
+			    &drain_progress_fops);
 	debugfs_create_file("blocks", 0400, mts_dir, NULL, &blocks_fops);
-	trigger = debugfs_create_dir("trigger", mts_dir);
-	debugfs_create_file("release", 0200, trigger, NULL,
-			    &trigger_release_fops);
+	mts_region_debugfs(mts_dir);
+	mts_trigger_debugfs(mts_dir);
+	mts_inject_debugfs(mts_dir);
 	mts_policy_debugfs(mts_dir);
 }
 

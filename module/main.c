@@ -3,8 +3,8 @@
  * MTE tag storage as memory: the module, going online and offline.
  *
  * Read on in firmware.c (what there is), region.c (its books), block.c (what
- * happens to a block), worker.c (when), debugfs.c and proc.c. The design is in
- * mts.h.
+ * happens to a block), worker.c (when), the control plane (policy.c, stats.c, drain.c,
+ * debugfs.c, regionfs.c, trigger.c, proc.c). The design is in mts.h.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -88,6 +88,7 @@ static int __mts_online(void)
 	__module_get(THIS_MODULE);
 	mts_policy_apply();
 	WRITE_ONCE(online, true);
+	mts_drain_reset();
 	mts_release_pass(true);
 	mts_worker_kick();
 
@@ -125,11 +126,11 @@ static int __mts_offline(void)
 	if (IS_ENABLED(MTS_BREAK_RESERVATION))
 		return -EOPNOTSUPP;
 
+	mts_drain_start();
 	ret = mts_take_back(true);
+	mts_drain_finish(ret);
 	if (ret) {
 		mts_worker_kick();
-		pr_warn("still online: tag storage in use can't be taken back: %pe\n",
-			ERR_PTR(ret));
 		return ret;
 	}
 	mts_worker_stop();

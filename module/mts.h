@@ -50,7 +50,7 @@
  *                     that takes pages from the page allocator or gives them
  *                     to it. Holding it guarantees that no block of the
  *                     pageblock goes to or from released, spare or bad.
- *   region->lock      spinlock; protects state[], taggable, site[], nr[].
+ *   region->lock      spinlock; protects state[], taggable, sites, nr[].
  *                     Holding it guarantees that state and taggable bits agree.
  */
 #ifndef MTS_H
@@ -69,6 +69,9 @@
 /* Zones that a region's tag storage can be in: DMA, DMA32, NORMAL, MOVABLE */
 #define MTS_MAX_AREAS		4
 #define MTS_NR_TRANSITION_LOCKS	64
+/* Sites that are told apart; there are a handful in the kernel */
+#define MTS_SITE_BITS		6
+#define MTS_MAX_SITES		64U
 
 struct cma;
 struct dentry;
@@ -99,9 +102,11 @@ struct mts_area {
  * @sparse:	how many passes in a row have found it sparse; negative after an
  *		attempt to empty it. Passes only.
  * @state:	state of each block
- * @site:	for whom each block is reserved
+ * @site:	for whom each block is reserved; NULL where page flags have it
  * @nr:		number of blocks in each state
+ * @nr_site:	number of blocks held for each site; all others are nobody's, 0
  * @nr_lost:	number of bad blocks whose pages the module doesn't own
+ * @lost:	one of them
  * @held:	pages of data blocks whose tag block is bad
  */
 struct mts_region {
@@ -121,7 +126,9 @@ struct mts_region {
 	u8 *state;
 	u8 *site;
 	unsigned long nr[MTS_NR_STATES];
+	unsigned long nr_site[MTS_MAX_SITES];
 	unsigned long nr_lost;
+	unsigned long lost;
 	struct list_head held;
 };
 
@@ -149,7 +156,14 @@ void mts_regions_unregister(void);
 struct mts_region *mts_region_of_data(unsigned long pfn);
 bool mts_is_storage(unsigned long pfn);
 
+static inline bool mts_state_is_free(enum mts_state state)
+{
+	/* The page allocator owns the pages */
+	return state == MTS_RELEASED || state == MTS_SPARE;
+}
+
 /* block.c */
+struct mutex *mts_block_transition(struct mts_region *r, unsigned long block);
 int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		const struct tag_storage_site *site);
 int mts_reserve_ready(unsigned long pfn, unsigned long nr_pages);
@@ -284,24 +298,45 @@ unsigned long mts_evacuate(const struct mts_survey *s);
 unsigned long mts_make_ready(unsigned long nr);
 
 /* site.c */
+#define MTS_SITE()							\
+({									\
+	static const struct tag_storage_site site = {			\
+		.file = "module/" KBUILD_BASENAME ".c",			\
+		.func = __func__, .line = __LINE__,			\
+	};								\
+	&site;								\
+})
+
 unsigned int mts_site_get(const struct tag_storage_site *site);
-void mts_site_hold(unsigned int site, long pages);
+void mts_site_hold(struct mts_region *r, unsigned long block,
+		   unsigned int site);
+int mts_site_region_init(struct mts_region *r);
 struct seq_file;
 void mts_site_show(struct seq_file *m);
 
 /* stats.c */
 #define MTS_STATS(X)							\
+	X(RESERVE_CALLS, "reserve_calls")	/* of mts_reserve() */	\
 	X(RESERVE_FAST, "reserve_fast")		/* storage was free */	\
 	X(RESERVE_MOVED, "reserve_moved")	/* data was moved out */ \
 	X(RESERVE_SLOW, "reserve_slow")		/* the whole way */	\
 	X(RESERVE_REOPEN, "reserve_reopened")	/* storage was closing */ \
-	X(RESERVE_FAILED, "reserve_failed")	/* couldn't be had */	\
+	X(RESERVE_FAILED_BUSY, "reserve_failed_busy")			\
+	/* it takes migration, the caller is reclaim */			\
+	X(RESERVE_FAILED_RECLAIM, "reserve_failed_reclaim")		\
+	X(RESERVE_FAILED_NOMEM, "reserve_failed_nomem")			\
+	X(RESERVE_FAILED_KILLED, "reserve_failed_killed")		\
+	X(RESERVE_BAD, "reserve_refused_bad")	/* spare or bad block */ \
 	X(RESERVE_FEW, "reserve_few")		/* better to move the pages */ \
 	X(RESERVE_REFUSED, "reserve_refused")	/* can't have tags */	\
+	X(MIGRATED_PAGES, "migrated_pages")	/* made room for tags */ \
 	X(RELEASED, "released")						\
 	X(RELEASE_UNDONE, "release_undone")	/* tagged meanwhile */	\
 	X(RELEASE_PASSES, "release_passes")				\
+	X(TAKEN_BACK, "taken_back")		/* going offline */	\
 	X(POISONED, "poisoned")						\
+	X(SCRUB_CHECKED, "scrub_checked")				\
+	X(SCRUB_FAILED, "scrub_failed")					\
 	X(EVACUATE_TRIED, "evacuate_tried_pages")			\
 	X(EVACUATED, "evacuated_pages")					\
 	X(MADE_READY, "made_ready")
@@ -314,20 +349,74 @@ enum mts_stat {
 
 #undef MTS_STAT_ID
 
-void mts_count_add(enum mts_stat stat, unsigned long nr);
+/* What is timed */
+#define MTS_OPS(X)							\
+	X(RESERVE_FAST, "reserve_fast")		/* a block */		\
+	X(RESERVE_MOVED, "reserve_moved")	/* a block */		\
+	X(RESERVE_SLOW, "reserve_slow")		/* a block */		\
+	X(RELEASE, "release")			/* a block */		\
+	X(TAKE_BACK, "take_back")		/* a run of blocks */
+
+#define MTS_OP_ID(id, name)	MTS_OP_##id,
+enum mts_op {
+	MTS_OPS(MTS_OP_ID)
+	MTS_NR_OPS
+};
+
+#undef MTS_OP_ID
+
+void mts_count_add(enum mts_stat stat, unsigned long n);
+void mts_latency(enum mts_op op, u64 ns);
+void mts_latency_show(struct seq_file *m);
+void mts_stats_show(struct seq_file *m);
+void mts_stats_pages(unsigned long pages[MTS_NR_STATES]);
 
 static inline void mts_count(enum mts_stat stat)
 {
 	mts_count_add(stat, 1);
 }
 
-void mts_stats_show(struct seq_file *m);
-void mts_stats_pages(unsigned long pages[MTS_NR_STATES]);
+/* drain.c */
+void mts_drain_start(void);
+void mts_drain_wait(struct mts_region *r, unsigned long block, int ret);
+void mts_drain_go_on(void);
+void mts_drain_finish(int ret);
+void mts_drain_reset(void);
+void mts_drain_show(struct seq_file *m);
 
-/* debugfs.c, proc.c */
+/* check.c */
+int mts_scrub_check(unsigned long nr);
+
+/* inject.c */
+enum mts_fault_id {
+	MTS_FAIL_RESERVE,	/* take storage, free or in use */
+	MTS_FAIL_MIGRATE,	/* empty storage that is in use */
+	MTS_FAIL_SCRUB,		/* scrub, in the check of it */
+	MTS_NR_FAULTS
+};
+
+#if IS_ENABLED(CONFIG_FAULT_INJECTION_DEBUG_FS)
+bool mts_should_fail(enum mts_fault_id fault);
+void mts_inject_debugfs(struct dentry *parent);
+#else
+static inline bool mts_should_fail(enum mts_fault_id fault)
+{
+	return false;
+}
+
+static inline void mts_inject_debugfs(struct dentry *parent)
+{
+}
+#endif
+
+/* debugfs.c, regionfs.c, trigger.c, proc.c */
 #define MTS_WORD_SIZE		32
 int mts_get_word(char buf[MTS_WORD_SIZE], const char __user *ubuf, size_t len,
 		 const loff_t *pos);
+void mts_blocks_show(struct seq_file *m, struct mts_region *r,
+		     const char *prefix);
+void mts_region_debugfs(struct dentry *parent);
+void mts_trigger_debugfs(struct dentry *parent);
 void mts_debugfs_init(void);
 void mts_debugfs_exit(void);
 int mts_proc_init(void);

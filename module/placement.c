@@ -17,6 +17,7 @@
 #include <linux/sched.h>
 
 #include "mts.h"
+#include "trace.h"
 
 /* Passes in a row that find a block sparse before it is emptied */
 #define MTS_SPARSE_PASSES	2
@@ -195,9 +196,11 @@ chosen:
 		mts_make_ready(DIV_ROUND_UP(pages - s->free_pages / 2,
 					    s->data_pages / s->blocks));
 	mts_count_add(MTS_STAT_EVACUATE_TRIED, pages);
+	trace_evacuate_start(closed, pages);
 	pages = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE |
 				    __GFP_TAGGED | __GFP_NORETRY | __GFP_NOWARN,
 				    MIGRATE_SYNC_LIGHT);
+	trace_evacuate_finish(pages);
 	mts_count_add(MTS_STAT_EVACUATED, pages);
 	return closed;
 }

@@ -13,6 +13,7 @@
 #include <linux/string.h>
 
 #include "mts.h"
+#include "trace.h"
 
 /**
  * struct mts_knob - a member of struct mts_policy that can be written
@@ -243,8 +244,10 @@ static ssize_t knob_write(struct file *file, const char __user *ubuf,
 	spin_lock(&mts_policy_lock);
 	WRITE_ONCE(*knob_value(policy, knob), value);
 	spin_unlock(&mts_policy_lock);
-	if (!knob->staged)
+	if (!knob->staged) {
+		trace_policy(knob->name, value);
 		mts_policy_changed();
+	}
 	return len;
 }
 
@@ -298,6 +301,7 @@ static ssize_t commit_write(struct file *file, const char __user *ubuf,
 			WRITE_ONCE(*knob_value(&mts_policy, &mts_knobs[i]),
 				   *knob_value(&mts_staged, &mts_knobs[i]));
 	spin_unlock(&mts_policy_lock);
+	trace_policy("commit", 1);
 	mts_policy_changed();
 	return len;
 }

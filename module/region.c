@@ -117,9 +117,8 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo)
 	r->fill = kvcalloc(nr_blocks, sizeof(*r->fill), GFP_KERNEL);
 	r->sparse = kvcalloc(nr_blocks, sizeof(*r->sparse), GFP_KERNEL);
 	r->state = kvcalloc(nr_blocks, sizeof(*r->state), GFP_KERNEL);
-	r->site = kvcalloc(nr_blocks, sizeof(*r->site), GFP_KERNEL);
 	if (!r->taggable || !r->refill || !r->idle || !r->fill ||
-	    !r->sparse || !r->state || !r->site) {
+	    !r->sparse || !r->state || mts_site_region_init(r)) {
 		region_free(r);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -140,7 +139,8 @@ void mts_regions_destroy(void)
 }
 
 static void set_area_state(struct mts_region *r, const struct mts_area *area,
-			   enum mts_state from, enum mts_state to)
+			   enum mts_state from, enum mts_state to,
+			   unsigned int site)
 {
 	unsigned long block, first, nr;
 
@@ -154,6 +154,7 @@ static void set_area_state(struct mts_region *r, const struct mts_area *area,
 		r->state[block] = to;
 		r->nr[from]--;
 		r->nr[to]++;
+		mts_site_hold(r, block, site);
 	}
 	spin_unlock(&r->lock);
 }
@@ -169,6 +170,7 @@ static void set_area_state(struct mts_region *r, const struct mts_area *area,
  */
 int mts_regions_register(void)
 {
+	unsigned int site = mts_site_get(MTS_SITE());
 	struct mts_region *r;
 	unsigned int i, j, n = 0;
 
@@ -193,7 +195,7 @@ int mts_regions_register(void)
 				return PTR_ERR(cma);
 			}
 			area->cma = cma;
-			set_area_state(r, area, MTS_STATIC, MTS_RESERVED);
+			set_area_state(r, area, MTS_STATIC, MTS_RESERVED, site);
 		}
 	}
 	return 0;
@@ -218,7 +220,7 @@ void mts_regions_unregister(void)
 
 			if (!area->cma)
 				continue;
-			set_area_state(r, area, MTS_RESERVED, MTS_STATIC);
+			set_area_state(r, area, MTS_RESERVED, MTS_STATIC, 0);
 			cma_unregister_late(area->cma);
 			area->cma = NULL;
 		}

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Statistics.
+ * Statistics: counters and latencies, per CPU.
  */
-#include <linux/atomic.h>
 #include <linux/build_bug.h>
+#include <linux/log2.h>
+#include <linux/memory_hotplug.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/sched.h>
 #include <linux/seq_file.h>
 
 #include "mts.h"
@@ -16,18 +20,102 @@ const char * const mts_state_names[MTS_NR_STATES] = { MTS_STATES(MTS_NAME) };
 static const char * const mts_stat_names[] = { MTS_STATS(MTS_STAT_NAME) };
 static_assert(ARRAY_SIZE(mts_stat_names) == MTS_NR_STATS);
 
-static atomic64_t mts_counters[MTS_NR_STATS];
+#define MTS_OP_NAME(id, name)	[MTS_OP_##id] = name,
+static const char * const mts_op_names[] = { MTS_OPS(MTS_OP_NAME) };
+static_assert(ARRAY_SIZE(mts_op_names) == MTS_NR_OPS);
+
+/* Bucket i counts what took from 2^i ns on; the last one all that is longer */
+#define MTS_LATENCY_BUCKETS	36
+
+struct mts_latency {
+	u64 count;
+	u64 total_ns;
+	u64 max_ns;
+	u64 bucket[MTS_LATENCY_BUCKETS];
+};
+
+static DEFINE_PER_CPU(u64 [MTS_NR_STATS], mts_counters);
+static DEFINE_PER_CPU(struct mts_latency [MTS_NR_OPS], mts_latencies);
 
 /**
  * mts_count_add() - count events
- * @stat:	what has happened
- * @nr:		how often
+ * @stat:	what
+ * @n:		how many
  *
  * Context: Any.
  */
-void mts_count_add(enum mts_stat stat, unsigned long nr)
+void mts_count_add(enum mts_stat stat, unsigned long n)
 {
-	atomic64_add(nr, &mts_counters[stat]);
+	this_cpu_add(mts_counters[stat], n);
+}
+
+static u64 sum_of(enum mts_stat stat)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu(mts_counters, cpu)[stat]);
+	return sum;
+}
+
+/**
+ * mts_latency() - note how long something took
+ * @op:		what
+ * @ns:		how long
+ *
+ * Context: Process context.
+ */
+void mts_latency(enum mts_op op, u64 ns)
+{
+	unsigned int bucket = min(ilog2(ns | 1), MTS_LATENCY_BUCKETS - 1);
+	struct mts_latency *l = &(*get_cpu_ptr(&mts_latencies))[op];
+
+	WRITE_ONCE(l->count, l->count + 1);
+	WRITE_ONCE(l->total_ns, l->total_ns + ns);
+	WRITE_ONCE(l->max_ns, max(l->max_ns, ns));
+	WRITE_ONCE(l->bucket[bucket], l->bucket[bucket] + 1);
+	put_cpu_ptr(&mts_latencies);
+}
+
+static void sum_latency(struct mts_latency *sum, enum mts_op op)
+{
+	unsigned int i;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		const struct mts_latency *l = &per_cpu(mts_latencies, cpu)[op];
+
+		sum->count += READ_ONCE(l->count);
+		sum->total_ns += READ_ONCE(l->total_ns);
+		sum->max_ns = max(sum->max_ns, READ_ONCE(l->max_ns));
+		for (i = 0; i < MTS_LATENCY_BUCKETS; i++)
+			sum->bucket[i] += READ_ONCE(l->bucket[i]);
+	}
+}
+
+/**
+ * mts_latency_show() - print the histograms
+ * @m:		where
+ *
+ * A format version, then "operation from_ns count" lines, for what took at
+ * least from_ns and less than twice that.
+ */
+void mts_latency_show(struct seq_file *m)
+{
+	unsigned int op, i;
+
+	seq_puts(m, MTS_LATENCY_HEADER "\n");
+	for (op = 0; op < MTS_NR_OPS; op++) {
+		struct mts_latency sum = {};
+
+		sum_latency(&sum, op);
+		for (i = 0; i < MTS_LATENCY_BUCKETS; i++)
+			if (sum.bucket[i])
+				seq_printf(m, "%s %llu %llu\n",
+					   mts_op_names[op], 1ULL << i,
+					   sum.bucket[i]);
+	}
 }
 
 /**
@@ -48,6 +136,31 @@ void mts_stats_pages(unsigned long pages[MTS_NR_STATES])
 	}
 }
 
+/* Pages with tags: a look at the data blocks of all reserved blocks */
+static unsigned long tagged_pages(void)
+{
+	unsigned long block, pfn, end, n = 0;
+	struct mts_region *r;
+	unsigned int i;
+
+	for_each_mts_region(r, i) {
+		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+			if (mts_state_is_free(READ_ONCE(r->state[block])))
+				continue;
+			pfn = mts_block_data_pfn(&r->geo, block);
+			end = pfn + mts_block_data_pages(&r->geo);
+			for (; pfn < end; pfn++) {
+				struct page *page = pfn_to_online_page(pfn);
+
+				n += page && test_bit(PG_mte_tagged,
+						      &page->flags);
+			}
+			cond_resched();
+		}
+	}
+	return n;
+}
+
 static void show_bytes(struct seq_file *m, const char *key,
 		       unsigned long pages)
 {
@@ -58,7 +171,8 @@ static void show_bytes(struct seq_file *m, const char *key,
 void mts_stats_show(struct seq_file *m)
 {
 	unsigned long nr[MTS_NR_STATES] = {}, pages[MTS_NR_STATES] = {};
-	unsigned long nr_total = 0, pages_total = 0;
+	unsigned long nr_total = 0, pages_total = 0, tagged;
+	struct mts_latency sum = {};
 	struct mts_region *r;
 	unsigned int i, state;
 
@@ -85,7 +199,19 @@ void mts_stats_show(struct seq_file *m)
 	show_bytes(m, "reserved", pages[MTS_RESERVED] + pages[MTS_CLOSING]);
 	show_bytes(m, "released", pages[MTS_RELEASED] + pages[MTS_SPARE]);
 	show_bytes(m, "bad", pages[MTS_BAD]);
+	tagged = tagged_pages();
+	seq_printf(m, "tagged_pages %lu\n", tagged);
+	show_bytes(m, "tagged", tagged);
 	for (i = 0; i < MTS_NR_STATS; i++)
-		seq_printf(m, "%s %llu\n", mts_stat_names[i],
-			   (u64)atomic64_read(&mts_counters[i]));
+		seq_printf(m, "%s %llu\n", mts_stat_names[i], sum_of(i));
+	seq_printf(m, "reserve_failed %llu\n",
+		   sum_of(MTS_STAT_RESERVE_FAILED_BUSY) +
+		   sum_of(MTS_STAT_RESERVE_FAILED_RECLAIM) +
+		   sum_of(MTS_STAT_RESERVE_FAILED_NOMEM) +
+		   sum_of(MTS_STAT_RESERVE_FAILED_KILLED));
+	sum_latency(&sum, MTS_OP_RESERVE_FAST);
+	sum_latency(&sum, MTS_OP_RESERVE_MOVED);
+	sum_latency(&sum, MTS_OP_RESERVE_SLOW);
+	seq_printf(m, "reserve_total_ns %llu\n", sum.total_ns);
+	seq_printf(m, "reserve_max_ns %llu\n", sum.max_ns);
 }

@@ -8,6 +8,7 @@ comma separated:
   machine=K=V       property of the virt machine; may be repeated
   append=WORD       kernel parameter; may be repeated
   module=broken     the deliberately broken module instead of the real one
+  module=table      the one that keeps references to sites in a table
   flavour=vanilla   the unpatched kernel
   kernel=debug|normal   only with (without) --debug
   expect=pass|fail|CLASS   fail: a result must be "not ok"; a class (see
@@ -30,6 +31,7 @@ from lablib import SCRIPTS, TOP, die
 
 DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
                  os.path.join(TOP, "selftests", "canary", "tests.list")]
+MODULES = {"broken": "--break", "table": "--table"}
 FLAGS = {"icount", "plain", "kselftest", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
         "kernel", "expect"}
@@ -75,10 +77,11 @@ class Entry:
         return self.options.get("flavour", "patched")
 
     @property
-    def broken(self):
-        if self.options.get("module", "broken") != "broken":
-            die(f"{self.name}: unknown module '{self.options['module']}'")
-        return "module" in self.options
+    def module(self):
+        name = self.options.get("module")
+        if name is not None and name not in MODULES:
+            die(f"{self.name}: unknown module '{name}'")
+        return name
 
     def vm_args(self, rundir, artifacts):
         opts = self.options
@@ -107,7 +110,8 @@ class Artifacts:
     def __init__(self, entries, debug):
         self.debug = ["--debug"] if debug else []
         self.boot = {}
-        self.broken = self.kselftests = None
+        self.modules = {}
+        self.kselftests = None
         if not entries:
             return
         self.qemu = os.environ.get("MTS_QEMU") or lablib.artifact("build-qemu")["last"]
@@ -119,16 +123,17 @@ class Artifacts:
                                   "--initrd", initramfs["INITRAMFS"]]
             if any("kselftest" in e.flags for e in entries):
                 self.kselftests = lablib.artifact("build-kselftests")["DIR"]
-            if flavour == "patched" and any(e.broken for e in entries):
-                self.broken = lablib.artifact("build-module", "--break",
-                                              "--kdir", kernel["KDIR"])["MODULE"]
+            if flavour == "patched":
+                for name in sorted({e.module for e in entries if e.module}):
+                    self.modules[name] = lablib.artifact("build-module", MODULES[name],
+                                                         "--kdir", kernel["KDIR"])["MODULE"]
 
     def args(self, entry):
         args = ["--qemu", self.qemu, *self.boot[entry.flavour], *self.debug]
         if "kselftest" in entry.flags:
             args += ["--overlay", self.kselftests]
-        if entry.broken:
-            args += ["--module", self.broken]
+        if entry.module:
+            args += ["--module", self.modules[entry.module]]
         return args
 
 

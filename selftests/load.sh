@@ -76,7 +76,7 @@ else
 	ktap_fail "most of it is released" "$(mts_stat released_bytes) of $bytes bytes"
 fi
 equal "stats has its version line" "mts-stats 1" "$(head -n 1 $MTS_DEBUGFS/stats)"
-equal "one line per region" "$regions" "$(($(wc -l <$MTS_DEBUGFS/regions) - 1))"
+equal "one line per region" "$regions" "$(($(wc -l <$MTS_DEBUGFS/regions/summary) - 1))"
 equal "the runs of blocks cover all blocks" "$(mts_stat blocks_total)" \
 	"$(awk '/^[0-9]/ { n += $3 } END { print n + 0 }' $MTS_DEBUGFS/blocks)"
 equal "... and agree with the counts" "$(mts_stat blocks_reserved)" \

@@ -567,7 +567,7 @@ struct mts_blocks {
 static void mts_map_region_numbers(int *map, size_t nr)
 {
 	char line[512];
-	FILE *f = fopen(MTS_DEBUGFS "/regions", "re");
+	FILE *f = fopen(MTS_DEBUGFS "/regions/summary", "re");
 	size_t i;
 
 	for (i = 0; i < nr; i++)

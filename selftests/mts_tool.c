@@ -6,14 +6,17 @@
  *	mts_tool geometry	one line per region, and the sum
  *	mts_tool fill [PAGES]	fill tag storage with data
  *	mts_tool hold MIB	tag MIB MiB
+ *	mts_tool pin		keep a page of tag storage from being moved
  *
- * The last two print one line `ready KEY=VALUE...`, and when the input ends
+ * The last three print one line `ready KEY=VALUE...`, and when the input ends
  * `intact` or `damaged`; the exit status tells the same.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "mts_test.h"
@@ -111,6 +114,30 @@ static int hold(size_t mib)
 	return verdict(bad);
 }
 
+/* A page in a pipe can't be moved until somebody reads it */
+static int pin(void)
+{
+	struct mts_grab g;
+	struct iovec iov;
+	int fd[2];
+
+	mts_grab_storage(&g, 1);
+	iov.iov_base = NULL;
+	iov.iov_len = mts_page_size;
+	for (size_t i = 0; i < g.pages && !iov.iov_base; i++)
+		if (mts_pfn_in_storage(mts_pfn(g.base + i * mts_page_size)))
+			iov.iov_base = g.base + i * mts_page_size;
+	if (!iov.iov_base)
+		mts_die("no page in tag storage");
+	mts_page_fill(iov.iov_base, DATA(0));
+	if (pipe(fd) || vmsplice(fd[1], &iov, 1, 0) != (ssize_t)mts_page_size)
+		mts_die("vmsplice");
+	printf("ready pfn=%llu\n",
+	       (unsigned long long)mts_pfn(iov.iov_base));
+	wait_for_end();
+	return verdict(!mts_data_ok("pin", iov.iov_base, DATA(0)));
+}
+
 int main(int argc, char **argv)
 {
 	mts_need_mte();
@@ -121,6 +148,8 @@ int main(int argc, char **argv)
 		return fill(argc > 2 ? strtoul(argv[2], NULL, 0) : SIZE_MAX);
 	if (argc == 3 && !strcmp(argv[1], "hold"))
 		return hold(strtoul(argv[2], NULL, 0));
-	fprintf(stderr, "usage: mts_tool geometry | fill [PAGES] | hold MIB\n");
+	if (argc == 2 && !strcmp(argv[1], "pin"))
+		return pin();
+	fprintf(stderr, "usage: mts_tool geometry | fill [PAGES] | hold MIB | pin\n");
 	return 2;
 }

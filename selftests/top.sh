@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# mts-top and mts-record show what the module shows. Their output comes as
+# diagnostic lines: "# top: " and "# record: ", for mts-plot.
+#
+# usage: top [SECONDS of load to record]
+
+. ./lib.sh
+. ./hold
+
+seconds=${1:-6}
+
+# shows PATTERN: mts-top's frame
+shows() {
+	grep -q "$1" /tmp/top || {
+		echo "no '$1'"
+		return 1
+	}
+}
+
+refuses() {
+	! "$@" >/dev/null 2>&1
+}
+
+ktap_plan 14
+check "without the module mts-top refuses" refuses mts-top -n 1
+check "... and mts-record" refuses mts-record -n 1
+check "... and wrong options" refuses mts-top -n x
+check "the module loads" mts_load
+mts-record -d 0.2 >/tmp/record &
+recorder=$!
+sleep 1
+if hold_start 5 hold 24; then
+	ktap_ok "24 MiB are tagged"
+else
+	ktap_fail "24 MiB are tagged"
+fi
+echo never >$MTS_DEBUGFS/policy/release
+reserved=$(mts_stat blocks_reserved)
+check "mts-top draws a frame" sh -c "mts-top -n 1 >/tmp/top"
+sed 's/^/# top: /' /tmp/top
+check "... the state" shows '\[online\] offline'
+kib=$(($(mts_stat reserved_bytes) / 1024))
+check "... what is reserved" shows "reserved .* $kib KiB"
+check "... the tagged pages" shows "Tagged memory 2[4-9]\.[0-9] MiB"
+check "... who holds it" shows "func:[a-z_]*"
+check "... the map" shows "^ *0 [.#0-9=~+!]*"
+echo lazy >$MTS_DEBUGFS/policy/release
+check "several frames" sh -c "[ \$(mts-top -n 2 -d 0.2 | grep -c '^mts-top') = 2 ]"
+./mts_smp "$((seconds / 3))" >/dev/null 2>&1
+hold_finish 5
+sleep $((seconds / 3))
+unload() {
+	wait_for 20 mts_offline && mts_unload
+}
+kill $recorder
+wait $recorder
+if awk -v want="$reserved" '/^sample / { n++ } /^blocks_reserved / && $2 >= want { seen = 1 }
+	END { exit !(n >= 5 && seen) }' /tmp/record; then
+	ktap_ok "mts-record has samples of it"
+else
+	ktap_fail "mts-record has samples of it" "$(grep -c '^sample ' /tmp/record) samples"
+fi
+sed 's/^/# record: /' /tmp/record
+check "offline and rmmod" unload
+ktap_done

@@ -1,0 +1,94 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Tracepoints: every start has its finish, in the same task, with the same block.
+
+. ./lib.sh
+. ./hold
+
+tracing=/sys/kernel/tracing
+[ -d $tracing/events ] || tracing=/sys/kernel/debug/tracing
+out=/tmp/trace
+
+# paired EVENT: starts and finishes alternate in a task
+paired() {
+	awk -v ev="$1" '
+	function key(s) { return match(s, /region=[0-9]+ block=[0-9]+ /) ? substr(s, RSTART, RLENGTH) : "" }
+	$0 ~ ": " ev "_start: " { n++; if ($1 in open) { bad = $0 }; open[$1] = key($0) }
+	$0 ~ ": " ev "_finish: " { m++; if (!($1 in open) || open[$1] != key($0)) bad = $0
+		delete open[$1] }
+	END { if (bad != "") print "not paired: " bad
+		for (t in open) { print "no finish: " t; bad = 1 }
+		if (n != m) print n " starts, " m " finishes"
+		exit bad != "" || !n || n != m }' "$out"
+}
+
+# seen PATTERN
+seen() {
+	grep -q "$1" "$out" || {
+		echo "no '$1'"
+		return 1
+	}
+}
+
+if [ ! -d $tracing/events ]; then
+	ktap_plan 1
+	ktap_skip "tracepoints" "no tracing in this kernel"
+	ktap_done
+fi
+
+ktap_plan 14
+check "the module loads" mts_load
+if [ -d $tracing/events/mte_tag_storage ]; then
+	ktap_ok "its events are there"
+else
+	ktap_fail "its events are there"
+	ktap_done
+fi
+echo 8192 >$tracing/buffer_size_kb
+echo 1 >$tracing/events/mte_tag_storage/enable
+echo 20 >$MTS_DEBUGFS/policy/pass_interval_ms
+calls=$(mts_stat reserve_calls)
+./mts_smp 1 >/dev/null 2>&1
+./mts_tool hold 4 </dev/null >/dev/null
+calls=$(($(mts_stat reserve_calls) - calls))
+mts_release
+wait_for 20 mts_offline
+echo 0 >$tracing/events/mte_tag_storage/enable
+cat $tracing/trace >$out
+echo "# $(grep -c '^ ' $out) events"
+for ev in request reserve_start reserve_finish release_start release_finish \
+	take_back_start take_back_finish policy; do
+	echo "# $(grep -m 1 " $ev: " $out)"
+done
+
+lost=$(awk '/entries-in-buffer/ { split($3, n, "/"); print n[2] - n[1] }' $out)
+if [ "$lost" = 0 ]; then
+	ktap_ok "no event was lost"
+else
+	ktap_fail "no event was lost" "$lost"
+fi
+check "reserve" paired reserve
+check "release" paired release
+check "take_back" paired take_back
+if [ "$(grep -c ' request: ' $out)" = $calls ]; then
+	ktap_ok "every request shows: $calls"
+else
+	ktap_fail "every request shows" "$(grep -c ' request: ' $out) of $calls"
+fi
+check "how" seen "reserve_finish: region=0 block=[0-9]* tag_pfn=0x[0-9a-f]* how=fast ret=0"
+check "who" seen "request: pfn=0x[0-9a-f]* nr_pages=[0-9]* func=[a-z_]* line=[0-9]"
+check "what came of it" seen "take_back_finish: blocks_left=0 ret=0 pfn=0x0 reason=none"
+check "the policy" seen "policy: knob=pass_interval_ms value=20"
+if grep -qE '0x[0-9a-f]{12}|\(____ptrval____\)' $out; then
+	ktap_fail "no pointers" "$(grep -m 1 -E '0x[0-9a-f]{12}|ptrval' $out)"
+else
+	ktap_ok "no pointers"
+fi
+check "the module unloads" mts_unload
+if [ ! -d $tracing/events/mte_tag_storage ]; then
+	ktap_ok "the events are gone"
+else
+	ktap_fail "the events are gone"
+fi
+echo 0 >$tracing/trace
+ktap_done
