@@ -89,7 +89,7 @@ static int __mts_online(void)
 	mts_policy_apply();
 	WRITE_ONCE(online, true);
 	mts_drain_reset();
-	mts_release_pass(true);
+	mts_pass(MTS_PASS_ALL_IDLE);
 	mts_worker_kick();
 
 	mts_stats_pages(pages);

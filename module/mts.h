@@ -266,12 +266,19 @@ int mts_worker_init(void);
 void mts_worker_exit(void);
 void mts_worker_kick(void);
 void mts_worker_stop(void);
-unsigned long mts_release_pass(bool at_once);
+
+/* What a pass does */
+#define MTS_PASS_ALL_IDLE	BIT(0)	/* release also what is kept for later */
+#define MTS_PASS_EVACUATE	BIT(1)	/* empty sparse blocks */
+#define MTS_PASS_HURRY		BIT(2)	/* also those that were not sparse so far */
+
+unsigned long mts_pass(unsigned int flags);
 
 /* placement.c */
 
 /**
  * struct mts_survey - what a pass has found in the reserved blocks
+ * @sparse_passes: passes that must have found a block sparse to empty it
  * @blocks:	blocks with tagged pages, without @zero_blocks
  * @data_pages:	the pages of their data blocks
  * @tagged_pages: how many of these have tags
@@ -282,6 +289,7 @@ unsigned long mts_release_pass(bool at_once);
  * @zero_blocks: blocks that are tagged for good, with the zero page
  */
 struct mts_survey {
+	int sparse_passes;
 	unsigned long blocks;
 	unsigned long data_pages;
 	unsigned long tagged_pages;

@@ -19,10 +19,7 @@
 #include "mts.h"
 #include "trace.h"
 
-/* Passes in a row that find a block sparse before it is emptied */
-#define MTS_SPARSE_PASSES	2
-
-/* And if that failed, in addition */
+/* Passes that a block is left alone for after it was to be emptied */
 #define MTS_SPARSE_BACKOFF	16
 
 /* The resolution of a block's fill */
@@ -91,11 +88,11 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 	} else {
 		if (r->sparse[block] < S8_MAX)
 			r->sparse[block]++;
-		if (r->sparse[block] >= MTS_SPARSE_PASSES)
+		if (r->sparse[block] >= s->sparse_passes) {
 			s->sparse[fill]++;
+			s->sparse_free[fill] += free;
+		}
 	}
-	if (r->sparse[block] >= MTS_SPARSE_PASSES)
-		s->sparse_free[fill] += free;
 	if (free) {
 		s->free_pages += free;
 		tag_storage_note_free(hole);
@@ -171,7 +168,7 @@ unsigned long mts_evacuate(const struct mts_survey *s)
 	for_each_mts_region(r, i) {
 		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
 			if (READ_ONCE(r->state[block]) != MTS_RESERVED ||
-			    r->sparse[block] < MTS_SPARSE_PASSES ||
+			    r->sparse[block] < s->sparse_passes ||
 			    r->fill[block] > limit)
 				continue;
 			if (r->fill[block] == limit && !last--)
@@ -200,8 +197,8 @@ chosen:
 	pages = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE |
 				    __GFP_TAGGED | __GFP_NORETRY | __GFP_NOWARN,
 				    MIGRATE_SYNC_LIGHT);
-	trace_evacuate_finish(pages);
 	mts_count_add(MTS_STAT_EVACUATED, pages);
+	trace_evacuate_finish(pages);
 	return closed;
 }
 

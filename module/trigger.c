@@ -37,7 +37,16 @@ static int trigger_release(char *word)
 {
 	if (strcmp(word, "1"))
 		return -EINVAL;
-	mts_release_pass(true);
+	mts_pass(MTS_PASS_ALL_IDLE);
+	return 0;
+}
+
+/* Move tagged pages together at once */
+static int trigger_evacuate(char *word)
+{
+	if (strcmp(word, "1"))
+		return -EINVAL;
+	mts_pass(MTS_PASS_EVACUATE | MTS_PASS_HURRY);
 	return 0;
 }
 
@@ -57,6 +66,7 @@ static const struct mts_trigger {
 } triggers[] = {
 	{ "reserve", trigger_reserve },
 	{ "release", trigger_release },
+	{ "evacuate", trigger_evacuate },
 	{ "scrub_check", trigger_scrub_check },
 };
 

@@ -19,6 +19,9 @@
 /* The interval is doubled so often when there is nothing to do */
 #define MTS_MAX_BACKOFF		3
 
+/* Passes in a row that find a block sparse before it is emptied */
+#define MTS_SPARSE_PASSES	2
+
 /* Between two passes that the shrinker asks for */
 #define MTS_PRESSURE_INTERVAL_MS	20
 
@@ -43,12 +46,12 @@ static void mts_pass_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(mts_pass, mts_pass_work);
 
 /* May blocks without tags be released, as far as the policy is concerned? */
-static bool may_release(bool at_once)
+static bool may_release(unsigned int flags)
 {
 	lockdep_assert_held(&mts_state_mutex);
 	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
 		return false;
-	if (at_once)
+	if (flags & MTS_PASS_ALL_IDLE)
 		return true;
 	if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
 	    survey.blocks)
@@ -78,11 +81,13 @@ static unsigned int ready_target(void)
 }
 
 /* Look at all reserved blocks, close those that are to be released */
-static unsigned long close_idle(bool at_once, unsigned int keep)
+static unsigned long close_idle(unsigned int flags, unsigned int keep)
 {
-	bool may = may_release(at_once);
+	struct mts_survey s = {
+		.sparse_passes = flags & MTS_PASS_HURRY ? 1 : MTS_SPARSE_PASSES,
+	};
+	bool may = may_release(flags), all = flags & MTS_PASS_ALL_IDLE;
 	unsigned long block, closing = 0;
-	struct mts_survey s = {};
 	struct mts_region *r;
 	unsigned int i;
 
@@ -101,7 +106,7 @@ static unsigned long close_idle(bool at_once, unsigned int keep)
 			}
 			if (s.ready > ready && s.ready <= keep)
 				continue;
-			if (may && (at_once || is_idle(r, block)))
+			if (may && (all || is_idle(r, block)))
 				closing += mts_block_close(r, block);
 		}
 	}
@@ -139,18 +144,18 @@ static unsigned long count_excess(void)
 }
 
 /**
- * mts_release_pass() - release the blocks that have no tagged page
- * @at_once:	whatever the policy says, and whether or not it is wise
+ * mts_pass() - release blocks that have no tagged page, and what goes with it
+ * @flags:	MTS_PASS_*
  *
- * And empty sparse ones first, and make some ready if there is demand.
+ * Without flags as the policy says, which includes to make blocks ready when
+ * there is demand.
  *
  * Context: Holds mts_state_mutex. Sleeps.
  * Return: number of blocks released.
  */
-unsigned long mts_release_pass(bool at_once)
+unsigned long mts_pass(unsigned int flags)
 {
 	unsigned long tagged = survey.tagged_pages, closing, released = 0;
-	bool evacuate = !at_once || READ_ONCE(pressure);
 	unsigned int keep;
 
 	lockdep_assert_held(&mts_state_mutex);
@@ -160,9 +165,9 @@ unsigned long mts_release_pass(bool at_once)
 		return 0;
 
 	mts_count(MTS_STAT_RELEASE_PASSES);
-	keep = at_once ? 0 : ready_target();
-	closing = close_idle(at_once, keep);
-	if (evacuate)
+	keep = flags & MTS_PASS_ALL_IDLE ? 0 : ready_target();
+	closing = close_idle(flags, keep);
+	if (flags & MTS_PASS_EVACUATE)
 		closing += mts_evacuate(&survey);
 	if (closing)
 		released = release_closing();
@@ -215,17 +220,18 @@ static unsigned long pass_interval(void)
 
 static void mts_pass_work(struct work_struct *work)
 {
-	bool at_once = READ_ONCE(pressure);
+	bool hurry = READ_ONCE(pressure);
 
 	/* Going offline and back takes long, and waits for this work */
 	if (mutex_trylock(&mts_state_mutex)) {
 		if (mts_is_online()) {
-			mts_release_pass(at_once);
+			mts_pass(MTS_PASS_EVACUATE |
+				 (hurry ? MTS_PASS_ALL_IDLE | MTS_PASS_HURRY : 0));
 			reserve_pass();
 		}
 		mutex_unlock(&mts_state_mutex);
 	}
-	if (at_once)
+	if (hurry)
 		WRITE_ONCE(pressure, false);
 	if (mts_is_online() && have_work())
 		queue_delayed_work(mts_wq, &mts_pass,
