@@ -45,6 +45,8 @@
  *
  * Locks, in this order (after the mmap lock, which faults hold)
  *
+ *   system_transition_mutex  of the kernel: held while going online, so that no
+ *                     hibernation has begun.
  *   mts_state_mutex   going online and offline; release passes.
  *   region->transition[]  a mutex per pageblock (hashed): held over everything
  *                     that takes pages from the page allocator or gives them
@@ -189,6 +191,11 @@ enum mts_stat {
 void mts_count(enum mts_stat stat);
 void mts_stats_show(struct seq_file *m);
 void mts_stats_pages(unsigned long pages[MTS_NR_STATES]);
+
+/* pm.c */
+bool mts_is_crash_memory(unsigned long pfn, unsigned long nr_pages);
+int mts_pm_init(void);
+void mts_pm_exit(void);
 
 /* debugfs.c, proc.c */
 void mts_debugfs_init(void);
