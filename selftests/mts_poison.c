@@ -21,7 +21,7 @@
 /* Of one tag block, so that WORK has many of them */
 #define WORK_PER_BLOCK	8
 /* What is left free while they are looked for, KiB */
-#define WORK_SPARE	(24 * 1024)
+#define WORK_SPARE	(mts_meminfo("MemTotal") / 8)
 
 static struct mts_grab grab;
 static struct mts_buf work;
@@ -118,7 +118,8 @@ static void map_work(void)
 	buf_map(&work, WORK_PAGES, PROT_RW, MAP_NORESERVE);
 	p = mts_map(pages * mts_page_size, PROT_RW, MAP_NORESERVE, 0);
 	madvise(p, pages * mts_page_size, MADV_NOHUGEPAGE);
-	for (work.pages = 0, i = 0; i < pages; i += n) {
+	for (work.pages = 0, i = 0;
+	     i < pages && work.pages < WORK_PAGES; i += n) {
 		n = pages - i < 256 ? pages - i : 256;
 		if (madvise(p + i * mts_page_size, n * mts_page_size,
 			    MADV_POPULATE_WRITE))
