@@ -16,7 +16,7 @@ help:
 	@echo 'make test        all tests on emulated machines (TESTS="name pattern*" for some)'
 	@echo 'make test-debug  the same with a debug kernel (KASAN, lockdep, kmemleak; slow)'
 	@echo 'make bench       measure, next to an unmodified kernel (QUICK=1, ONLY=B1,B3)'
-	@echo 'make torture     long random runs'
+	@echo 'make torture     long random runs with the debug kernel (MINUTES=30, SEED=n for one again)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
 	@echo 'make lint        static checks'
@@ -39,10 +39,8 @@ test-debug: setup
 bench: setup
 	@$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS)
 
-torture:
-	@if [ -x $(SCRIPTS)/$@ ]; then exec $(SCRIPTS)/$@; fi; \
-	echo "make $@: scripts/$@ does not exist yet; 'make test' is what there is" >&2; \
-	exit 1
+torture: setup
+	@$(SCRIPTS)/torture $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(SEED),--seed "$(SEED)")
 
 shell: setup
 	@$(SCRIPTS)/vm --interactive $(VMFLAGS)

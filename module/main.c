@@ -3,8 +3,9 @@
  * MTE tag storage as memory: the module, going online and offline.
  *
  * Read on in firmware.c (what there is), region.c (its books), block.c (what
- * happens to a block), worker.c (when), the control plane (policy.c, stats.c, drain.c,
- * debugfs.c, regionfs.c, trigger.c, proc.c). The design is in mts.h.
+ * happens to a block), worker.c (when), placement.c (where), pm.c (other
+ * kernels), the control plane (policy.c, stats.c, drain.c, debugfs.c,
+ * regionfs.c, trigger.c, proc.c). The design is in mts.h.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -12,6 +13,7 @@
 #include <linux/kasan-enabled.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/suspend.h>
 #include <linux/tag_storage.h>
 
 #include "mts.h"
@@ -103,18 +105,20 @@ static int __mts_online(void)
 /**
  * mts_online() - lend the tag storage to the page allocator
  *
- * Context: Process context, sleeps.
+ * Context: Process context, sleeps. Waits for the end of a hibernation.
  * Return: 0, also if it is online; -EINTR on a signal; another negative error
  * when nothing has changed.
  */
 int mts_online(void)
 {
-	int ret;
+	unsigned int flags = lock_system_sleep();
+	int ret = -EINTR;
 
-	if (mutex_lock_interruptible(&mts_state_mutex))
-		return -EINTR;
-	ret = online ? 0 : __mts_online();
-	mutex_unlock(&mts_state_mutex);
+	if (!mutex_lock_interruptible(&mts_state_mutex)) {
+		ret = online ? 0 : __mts_online();
+		mutex_unlock(&mts_state_mutex);
+	}
+	unlock_system_sleep(flags);
 	return ret;
 }
 
@@ -184,12 +188,17 @@ static int __init mts_init(void)
 	ret = mts_proc_init();
 	if (ret)
 		goto exit_worker;
-	ret = mts_online();
+	ret = mts_pm_init();
 	if (ret)
 		goto exit_proc;
+	ret = mts_online();
+	if (ret)
+		goto exit_pm;
 	mts_debugfs_init();
 	return 0;
 
+exit_pm:
+	mts_pm_exit();
 exit_proc:
 	mts_proc_exit();
 exit_worker:
@@ -203,6 +212,7 @@ module_init(mts_init);
 static void __exit mts_exit(void)
 {
 	mts_debugfs_exit();
+	mts_pm_exit();
 	mts_proc_exit();
 	mts_worker_exit();
 	mts_regions_destroy();

@@ -45,6 +45,8 @@
  *
  * Locks, in this order (after the mmap lock, which faults hold)
  *
+ *   system_transition_mutex  of the kernel: held while going online, so that no
+ *                     hibernation has begun.
  *   mts_state_mutex   going online and offline; release passes.
  *   region->transition[]  a mutex per pageblock (hashed): held over everything
  *                     that takes pages from the page allocator or gives them
@@ -279,14 +281,14 @@ unsigned long mts_pass(unsigned int flags);
 /**
  * struct mts_survey - what a pass has found in the reserved blocks
  * @sparse_passes: passes that must have found a block sparse to empty it
- * @blocks:	blocks with tagged pages, without @zero_blocks
+ * @blocks:	blocks with tagged pages, without @kept_blocks
  * @data_pages:	the pages of their data blocks
  * @tagged_pages: how many of these have tags
  * @free_pages:	how many of these are free
  * @sparse:	of these blocks, those that can be emptied, by fill
  * @sparse_free: free pages of these, by fill
  * @ready:	blocks the pages of which are all free
- * @zero_blocks: blocks that are tagged for good, with the zero page
+ * @kept_blocks: blocks reserved for good: the zero page's, a crash kernel's
  */
 struct mts_survey {
 	int sparse_passes;
@@ -297,7 +299,7 @@ struct mts_survey {
 	unsigned long sparse[MTS_RATIO + 1];
 	unsigned long sparse_free[MTS_RATIO + 1];
 	unsigned long ready;
-	unsigned long zero_blocks;
+	unsigned long kept_blocks;
 };
 
 bool mts_block_survey(struct mts_region *r, unsigned long block,
@@ -416,6 +418,11 @@ static inline void mts_inject_debugfs(struct dentry *parent)
 {
 }
 #endif
+
+/* pm.c */
+bool mts_is_crash_memory(unsigned long pfn, unsigned long nr_pages);
+int mts_pm_init(void);
+void mts_pm_exit(void);
 
 /* debugfs.c, regionfs.c, trigger.c, proc.c */
 #define MTS_WORD_SIZE		32

@@ -45,7 +45,7 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 	unsigned long first = mts_block_data_pfn(&r->geo, block);
 	unsigned long nr = mts_block_data_pages(&r->geo);
 	unsigned long i, tagged = 0, free = 0, hole = 0;
-	bool zero = false;
+	bool kept = mts_is_crash_memory(first, nr);
 	unsigned int fill;
 
 	lockdep_assert_held(&mts_state_mutex);
@@ -55,7 +55,7 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 		if (!page)
 			continue;
 		if (is_zero_pfn(first + i)) {
-			zero = true;
+			kept = true;
 		} else if (mts_page_is_tagged(page)) {
 			tagged++;
 		} else if (!page_count(page)) {
@@ -64,9 +64,9 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 		}
 	}
 
-	if (zero) {
-		/* Tagged for good, and can't be moved */
-		s->zero_blocks++;
+	if (kept) {
+		/* Tagged for good, as mts_block_is_tagged() has it */
+		s->kept_blocks++;
 		r->sparse[block] = S8_MIN;
 		return true;
 	}

@@ -207,7 +207,7 @@ static bool have_work(void)
 		return true;
 	for_each_mts_region(r, i)
 		if (READ_ONCE(r->nr[MTS_RESERVED]) >
-		    READ_ONCE(survey.zero_blocks) ||
+		    READ_ONCE(survey.kept_blocks) ||
 		    READ_ONCE(r->nr[MTS_BAD]))
 			return true;
 	return false;

@@ -137,6 +137,13 @@ mts_stat() {
 	awk -v key="$1" '$1 == key { print $2; found = 1 } END { exit !found }' $MTS_DEBUGFS/stats
 }
 
+# nothing_isolated: no page is counted as isolated once all is quiet, and no
+# counter of the kernel is negative.
+nothing_isolated() {
+	cat /proc/sys/vm/stat_refresh || return 1
+	[ "$(vmstat nr_isolated_anon)" = 0 ] && [ "$(vmstat nr_isolated_file)" = 0 ]
+}
+
 # dmesg_count PATTERN: kernel messages that match so far
 dmesg_count() {
 	dmesg | grep -c "$1"

@@ -810,7 +810,10 @@ void mts_balloon_inflate(struct mts_balloon *balloon)
 		return;
 	balloon->base = mts_map(balloon->len, PROT_RW, MAP_NORESERVE, SZ_2M);
 	madvise(balloon->base, balloon->len, MADV_HUGEPAGE);
+	/* Compaction moves what there is to the end of memory: tag storage */
+	mts_write_file(THP_SYSFS "/defrag", "never");
 	madvise(balloon->base, balloon->len, MADV_POPULATE_WRITE);
+	mts_write_file(THP_SYSFS "/defrag", "madvise");
 }
 
 void mts_balloon_deflate(struct mts_balloon *balloon)

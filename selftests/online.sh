@@ -3,9 +3,11 @@
 # Test programs with the module online: load it, run each program as a subtest,
 # take all tag storage back, unload, and nothing is left.
 #
-# usage: online [absent] PROGRAM[=ARG] ...
+# usage: online [absent|poisoned] PROGRAM[=ARG] ...
 #
 #   absent	without the module: the same programs on the kernel alone
+#   poisoned	pages of tag storage are poisoned meanwhile: going offline must be
+#		refused, memory could get tags that can't be stored
 
 . ./lib.sh
 
@@ -14,10 +16,19 @@ if [ "${1:-}" = absent ]; then
 	module=
 	shift
 fi
+poisoned=
+if [ "${1:-}" = poisoned ]; then
+	poisoned=1
+	shift
+fi
 if [ -z "$module" ]; then
 	ktap_plan $#
-else
+elif [ -n "$poisoned" ]; then
 	ktap_plan $(($# + 5))
+else
+	ktap_plan $(($# + 6))
+fi
+if [ -n "$module" ]; then
 	total=$(meminfo MemTotal)
 	check "the module loads" mts_load
 fi
@@ -43,7 +54,22 @@ if [ "$sum" = "$(mts_stat blocks_total)" ]; then
 else
 	ktap_fail "the blocks add up" "$sum of $(mts_stat blocks_total)"
 fi
-grep -vE '^mts-stats ' $MTS_DEBUGFS/stats | sed 's/^/# /'
+grep -vE '^mts-stats ' "$MTS_DEBUGFS/stats" | sed 's/^/# /'
+check "no page stays isolated" wait_for 10 nothing_isolated
+if [ -n "$poisoned" ]; then
+	said=$(mts_offline 2>&1)
+	case $?:$said in
+	1:*"hardware error"*) ktap_ok "offline is refused" ;;
+	*) ktap_fail "offline is refused" "$said" ;;
+	esac
+	if [ "$(mts_state)" = online ] && [ "$(meminfo MemTotal)" -gt "$total" ]; then
+		ktap_ok "all is online, as before"
+	else
+		ktap_fail "all is online, as before" \
+			"$(mts_state), MemTotal $total KiB, then $(meminfo MemTotal) KiB"
+	fi
+	ktap_done
+fi
 check "offline" wait_for 20 mts_offline
 check "the module unloads" mts_unload
 after=$(meminfo MemTotal)

@@ -5,7 +5,7 @@
 # are listed below; the same test without the module, on that kernel, checks that
 # the list is true.
 #
-# usage: kselftest online|absent DIR/PROGRAM ...
+# usage: kself online|absent DIR/PROGRAM ...
 
 . ./lib.sh
 . ./hold
