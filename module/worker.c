@@ -43,7 +43,7 @@ static bool pressure;
 static unsigned long next_pressure;
 
 static void mts_pass_work(struct work_struct *work);
-static DECLARE_DELAYED_WORK(mts_pass, mts_pass_work);
+static DECLARE_DELAYED_WORK(mts_work, mts_pass_work);
 
 /* May blocks without tags be released, as far as the policy is concerned? */
 static bool may_release(unsigned int flags)
@@ -234,7 +234,7 @@ static void mts_pass_work(struct work_struct *work)
 	if (hurry)
 		WRITE_ONCE(pressure, false);
 	if (mts_is_online() && have_work())
-		queue_delayed_work(mts_wq, &mts_pass,
+		queue_delayed_work(mts_wq, &mts_work,
 				   pass_interval() << READ_ONCE(backoff));
 }
 
@@ -247,9 +247,9 @@ void mts_worker_kick(void)
 {
 	if (READ_ONCE(backoff)) {
 		WRITE_ONCE(backoff, 0);
-		mod_delayed_work(mts_wq, &mts_pass, pass_interval());
+		mod_delayed_work(mts_wq, &mts_work, pass_interval());
 	} else {
-		queue_delayed_work(mts_wq, &mts_pass, pass_interval());
+		queue_delayed_work(mts_wq, &mts_work, pass_interval());
 	}
 }
 
@@ -262,7 +262,7 @@ void mts_policy_changed(void)
 {
 	if (mts_is_online())
 		mts_policy_apply();
-	mod_delayed_work(mts_wq, &mts_pass, pass_interval());
+	mod_delayed_work(mts_wq, &mts_work, pass_interval());
 }
 
 /* The pages that a pass could give back. They are not objects of ours. */
@@ -285,7 +285,7 @@ static unsigned long shrink_scan(struct shrinker *shrinker,
 		WRITE_ONCE(next_pressure, jiffies +
 			   msecs_to_jiffies(MTS_PRESSURE_INTERVAL_MS));
 		WRITE_ONCE(pressure, true);
-		mod_delayed_work(mts_wq, &mts_pass, 0);
+		mod_delayed_work(mts_wq, &mts_work, 0);
 	}
 	return SHRINK_STOP;
 }
@@ -297,8 +297,8 @@ static unsigned long shrink_scan(struct shrinker *shrinker,
  */
 void mts_worker_stop(void)
 {
-	disable_delayed_work_sync(&mts_pass);
-	enable_delayed_work(&mts_pass);
+	disable_delayed_work_sync(&mts_work);
+	enable_delayed_work(&mts_work);
 }
 
 int mts_worker_init(void)
