@@ -83,12 +83,12 @@ static const struct mts_knob mts_knobs[] = {
 	.pass_interval_ms = 250,					\
 	.idle_passes = 2,						\
 	.ready_low_blocks = 0,						\
-	.ready_high_blocks = 64,					\
+	.ready_high_blocks = 0,					\
 	.evacuate_percent = 80,						\
 	.evacuate_batch_pages = 1024,					\
 	.reserve_tries = 3,						\
 	.take_back_timeout_ms = 4000,					\
-	.mprotect_inplace_pages = 8
+	.mprotect_inplace_pages = 2
 
 struct mts_policy mts_policy = { MTS_POLICY_DEFAULT };
 
@@ -113,12 +113,12 @@ static const struct mts_preset mts_presets[] = {
 		.pass_interval_ms = 1000,
 		.idle_passes = 2,
 		.ready_low_blocks = 0,
-		.ready_high_blocks = 32,
+		.ready_high_blocks = 0,
 		.evacuate_percent = 80,
 		.evacuate_batch_pages = 512,
 		.reserve_tries = 3,
 		.take_back_timeout_ms = 4000,
-		.mprotect_inplace_pages = 8,
+		.mprotect_inplace_pages = 2,
 	} },
 	{ "server", {
 		.data_use = MTS_DATA_BALANCED,
@@ -132,7 +132,7 @@ static const struct mts_preset mts_presets[] = {
 		.evacuate_batch_pages = 4096,
 		.reserve_tries = 5,
 		.take_back_timeout_ms = 30000,
-		.mprotect_inplace_pages = 8,
+		.mprotect_inplace_pages = 2,
 	} },
 	{ "debug", {
 		.data_use = MTS_DATA_FIRST,
@@ -146,7 +146,7 @@ static const struct mts_preset mts_presets[] = {
 		.evacuate_batch_pages = 65536,
 		.reserve_tries = 1,
 		.take_back_timeout_ms = 4000,
-		.mprotect_inplace_pages = 8,
+		.mprotect_inplace_pages = 2,
 	} },
 };
 

@@ -17,7 +17,7 @@
 #include "mts.h"
 
 /* The interval is doubled so often when there is nothing to do */
-#define MTS_MAX_BACKOFF		3
+#define MTS_MAX_BACKOFF		2
 
 /* Passes in a row that find a block sparse before it is emptied */
 #define MTS_SPARSE_PASSES	2

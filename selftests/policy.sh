@@ -86,8 +86,8 @@ check "the module loads without one" mts_load
 check "... its knobs" has default data_use "last-resort [balanced] first off" \
 	reserve "[on-demand] at-first-use" release "[lazy] eager never" \
 	pass_interval_ms 250 idle_passes 2 ready_low_blocks 0 \
-	ready_high_blocks 64 evacuate_percent 80 evacuate_batch_pages 1024 \
-	reserve_tries 3 take_back_timeout_ms 4000 mprotect_inplace_pages 8
+	ready_high_blocks 0 evacuate_percent 80 evacuate_batch_pages 1024 \
+	reserve_tries 3 take_back_timeout_ms 4000 mprotect_inplace_pages 2
 if (echo phone >/sys/module/mte_tag_storage/parameters/preset) 2>/dev/null; then
 	ktap_fail "preset can't be written"
 else
@@ -106,7 +106,7 @@ check "wrong numbers are refused" refuses pass_interval_ms " " 9 60001 -1 \
 
 stage() {
 	put ready_low_blocks 100 && put ready_high_blocks 200 &&
-		has default ready_low_blocks 0 ready_high_blocks 64
+		has default ready_low_blocks 0 ready_high_blocks 0
 }
 check "a set is staged" stage
 check "... and committed" set_to commit 1 "ready_low_blocks 100
