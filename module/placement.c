@@ -171,8 +171,11 @@ unsigned long mts_evacuate(const struct mts_survey *s)
 			    r->sparse[block] < s->sparse_passes ||
 			    r->fill[block] > limit)
 				continue;
-			if (r->fill[block] == limit && !last--)
-				goto chosen;
+			if (r->fill[block] == limit) {
+				if (!last)
+					continue;
+				last--;
+			}
 			/* What is allocated from now on goes elsewhere */
 			if (!mts_block_close(r, block))
 				continue;
@@ -184,7 +187,6 @@ unsigned long mts_evacuate(const struct mts_survey *s)
 			cond_resched();
 		}
 	}
-chosen:
 	if (!pages)
 		return closed;
 

@@ -429,6 +429,12 @@ static void keeper_sort(struct keeper *k)
 	}
 }
 
+/*
+ * Pages of what there is room for that stay free: per-CPU lists hold pages that
+ * the others, who go on then, can't use, and nothing can be reclaimed.
+ */
+#define KEEPER_MARGIN	512
+
 static void keeper_fill(struct keeper *k)
 {
 	struct mts_balloon balloon;
@@ -446,8 +452,10 @@ static void keeper_fill(struct keeper *k)
 		size_t j;
 
 		/* Looking costs more than filling. */
-		if (!room)
+		if (!room) {
 			room = mts_fill_room();
+			room -= room < KEEPER_MARGIN ? room : KEEPER_MARGIN;
+		}
 		n = k->pages - i < CHUNK ? k->pages - i : CHUNK;
 		if (n > room)
 			n = room;
