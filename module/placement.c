@@ -109,7 +109,8 @@ static bool survey_is_sparse(const struct mts_survey *s)
 
 /*
  * Choose the emptiest blocks: those with a fill of at most the return value,
- * and of these that have just that at most *@last. 0 when it doesn't pay.
+ * and of these that have just that at most *@last. 0 when it doesn't pay. There
+ * are blocks, they are sparse.
  */
 static unsigned int choose_sparse(const struct mts_survey *s,
 				  unsigned long *last)
@@ -118,8 +119,6 @@ static unsigned int choose_sparse(const struct mts_survey *s,
 	unsigned long per_block, pages = 0, blocks = 0, holes = s->free_pages;
 	unsigned int fill, limit = 0;
 
-	if (!s->blocks)
-		return 0;
 	per_block = s->data_pages / s->blocks;
 	for (fill = 1; fill <= MTS_FILL_MAX && pages < batch; fill++) {
 		unsigned long each = DIV_ROUND_UP(fill * per_block, MTS_FILL_MAX);
@@ -204,7 +203,7 @@ unsigned long mts_evacuate(const struct mts_survey *s)
 	return closed;
 }
 
-/* A free data block, by address; NULL when the page allocator has none */
+/* A free data block; NULL when the page allocator has none */
 static struct page *alloc_data_block(unsigned int order)
 {
 	if (order > MAX_PAGE_ORDER)
@@ -236,27 +235,27 @@ unsigned long mts_make_ready(unsigned long nr)
 	struct page *page, *next;
 	unsigned long ready = 0;
 	struct mts_region *r;
+	unsigned int order;
 	LIST_HEAD(pages);
 
 	if (!mts_nr_regions)
 		return 0;
 	r = mts_regions[0];
+	order = r->geo.block_order + MTS_RATIO_SHIFT;
 	/* All that are found have to be held, or the same is found again */
 	for (nr = min(nr, MTS_READY_BATCH); ready < nr; ready++) {
-		page = alloc_data_block(r->geo.block_order + MTS_RATIO_SHIFT);
+		page = alloc_data_block(order);
 		if (!page)
 			break;
 		list_add_tail(&page->lru, &pages);
-		if (mts_reserve_ready(page_to_pfn(page),
-				      1UL << (r->geo.block_order + MTS_RATIO_SHIFT)))
+		if (mts_reserve_ready(page_to_pfn(page), 1UL << order))
 			break;
 	}
 	mts_count_add(MTS_STAT_MADE_READY, ready);
 	list_for_each_entry_safe(page, next, &pages, lru) {
 		list_del(&page->lru);
-		__free_pages(page, r->geo.block_order + MTS_RATIO_SHIFT);
-		note_free_range(page_to_pfn(page),
-				1UL << (r->geo.block_order + MTS_RATIO_SHIFT));
+		__free_pages(page, order);
+		note_free_range(page_to_pfn(page), 1UL << order);
 	}
 	return ready;
 }
