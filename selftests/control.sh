@@ -53,17 +53,6 @@ offline_fails() {
 	[ "$(mts_state)" = online ]
 }
 
-# direct DESC CMD...: check, but not in a subshell
-direct() {
-	_desc=$1
-	shift
-	if "$@"; then
-		ktap_ok "$_desc"
-	else
-		ktap_fail "$_desc" "'$*' failed"
-	fi
-}
-
 ktap_plan 27
 check "the module loads" mts_load
 echo never >$MTS_DEBUGFS/policy/release
@@ -112,7 +101,7 @@ if [ "$(progress state)" = idle ]; then
 else
 	ktap_fail "no drain yet" "$(cat $MTS_DEBUGFS/drain_progress)"
 fi
-direct "a page in tag storage is pinned" hold_start 5 pin
+check_here "a page in tag storage is pinned" hold_start 5 pin
 echo 500 >$MTS_DEBUGFS/policy/take_back_timeout_ms
 check "offline fails, all stays online" offline_fails
 pinned=$(hold_field pfn 5)
@@ -154,7 +143,7 @@ interrupted() {
 	[ "$(progress state)" = interrupted ] && [ "$(mts_state)" = online ]
 }
 check "a signal ends it" wait_for 10 interrupted
-direct "the page is as it was" hold_finish 5
+check_here "the page is as it was" hold_finish 5
 unload() {
 	wait_for 20 mts_offline && [ "$(progress state)" = "done" ] &&
 		[ "$(progress blocks_left)" = 0 ] && mts_unload

@@ -63,6 +63,17 @@ check() {
 	fi
 }
 
+# check_here DESC CMD...: the same for a CMD that must not run in a subshell
+check_here() {
+	_here=$1
+	shift
+	if "$@"; then
+		ktap_ok "$_here"
+	else
+		ktap_fail "$_here" "'$*' failed"
+	fi
+}
+
 # ktap_done: exit with kselftest's status: 0 passed, 1 failed, 4 all skipped.
 # A plan that wasn't met is the host's to report, and fails here too.
 ktap_done() {

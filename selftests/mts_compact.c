@@ -24,6 +24,7 @@ int main(void)
 	size_t pages, i, len, moved = 0, refilled;
 	long bad = 0, untaggable = 0;
 	u64 *pfns, seed = 99;
+	bool *hole;
 	char *p;
 	int round;
 
@@ -39,7 +40,8 @@ int main(void)
 		pages = 24000;
 	len = pages * mts_page_size;
 	pfns = calloc(pages, sizeof(*pfns));
-	if (!pfns)
+	hole = calloc(pages, sizeof(*hole));
+	if (!pfns || !hole)
 		mts_die("calloc");
 	p = mts_map(len, PROT_TAGGED, 0, 0);
 	madvise(p, len, MADV_NOHUGEPAGE);
@@ -47,10 +49,12 @@ int main(void)
 		set(p, i);
 	for (round = 0; round < ROUNDS && !bad; round++) {
 		/* Holes everywhere, so that there is something to do. */
-		for (i = 0; i < pages; i++)
-			if (mts_below(&seed, 3))
+		for (i = 0; i < pages; i++) {
+			hole[i] = mts_below(&seed, 3);
+			if (hole[i])
 				madvise(p + i * mts_page_size, mts_page_size,
 					MADV_DONTNEED);
+		}
 		mts_pfns(p, pages, pfns);
 		if (mts_write_file("/proc/sys/vm/compact_memory", "1"))
 			mts_die("compact_memory");
@@ -58,9 +62,10 @@ int main(void)
 		for (i = 0; i < pages && bad < 4; i++) {
 			char *page = p + i * mts_page_size;
 
-			if (!pfns[i])
+			if (hole[i])
 				continue;
-			moved += mts_pfn(page) != pfns[i];
+			/* A page on its way shows no frame */
+			moved += pfns[i] && mts_pfn(page) != pfns[i];
 			bad += !mts_tags_ok("compaction", page, KEY(i));
 			bad += !mts_data_ok("compaction", page, DATA(i));
 		}
@@ -68,7 +73,7 @@ int main(void)
 		for (i = 0; i < pages && bad < 4; i++) {
 			char *page = p + i * mts_page_size;
 
-			if (pfns[i])
+			if (!hole[i])
 				continue;
 			bad += !mts_tags_ok("hole", page, 0);
 			set(p, i);

@@ -12,7 +12,7 @@ where=${1:-flags}
 proc=/proc/mte_tag_storage
 
 proc_sum() {
-	awk 'NR > 2 { n += $1 } END { printf "%d\n", n }' "$proc"
+	awk 'NR > 2 && !/ tagged$/ { n += $1 } END { printf "%d\n", n }' "$proc"
 }
 
 # Blocks of a state, in the files that know it
@@ -107,17 +107,6 @@ held_by() {
 	awk -v tag="func:$1" '$4 == tag { n += $1 } END { print n + 0 }' $proc
 }
 
-# direct DESC CMD...: check, but not in a subshell
-direct() {
-	_desc=$1
-	shift
-	if "$@"; then
-		ktap_ok "$_desc"
-	else
-		ktap_fail "$_desc" "'$*' failed"
-	fi
-}
-
 ktap_plan 18
 page_kib=$((4096 / 1024))
 total=$(meminfo MemTotal)
@@ -138,7 +127,7 @@ else
 	ktap_fail "what was tagged at insmod is the module's" "$(cat $proc)"
 fi
 
-direct "tagged memory" hold_start 5 hold 8
+check_here "tagged memory" hold_start 5 hold 8
 check "... adds up" agree
 sed 's/^/# /' $proc
 if [ "$(mts_stat tagged_pages)" -ge 2048 ]; then
@@ -146,7 +135,7 @@ if [ "$(mts_stat tagged_pages)" -ge 2048 ]; then
 else
 	ktap_fail "... and its pages are counted" "tagged_pages $(mts_stat tagged_pages)"
 fi
-direct "data in all of tag storage" hold_start 6 fill
+check_here "data in all of tag storage" hold_start 6 fill
 check "... adds up" agree
 
 # Storage that data is in is reserved: for 2048 pages from the first released block on
@@ -157,7 +146,7 @@ reserve() {
 	echo "$((start + first * pages)) 2048" >"$MTS_DEBUGFS/trigger/reserve"
 }
 check "storage that is in use is reserved" reserve
-direct "tagged memory in its place" hold_start 7 hold 8
+check_here "tagged memory in its place" hold_start 7 hold 8
 check "... adds up" agree
 if [ "$(mts_stat migrated_pages)" -gt 0 ] && grep -qE '^reserve_(moved|slow) ' $MTS_DEBUGFS/latency; then
 	ktap_ok "... pages were moved, and it took time"
@@ -172,7 +161,7 @@ wait $!
 ends() {
 	hold_finish 5 && hold_finish 6 && hold_finish 7
 }
-direct "the programs end" ends
+check_here "the programs end" ends
 echo never >$MTS_DEBUGFS/policy/release
 settle() {
 	mts_release && agree
