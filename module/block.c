@@ -53,12 +53,26 @@ static void __block_set_state(struct mts_region *r, unsigned long block,
  */
 static unsigned int demand;
 
+/* Nothing that can have tags is served */
+static bool block_is_spare(const struct mts_region *r, unsigned long block)
+{
+	struct mts_region *other;
+	unsigned int i;
+
+	for_each_mts_region(other, i)
+		if (mts_block_serves_storage(&r->geo, block, &other->geo))
+			return true;
+	return false;
+}
+
 /* Tags may be written from now on. Pairs with the test in the kernel's hooks. */
 static void __block_publish(struct mts_region *r, unsigned long block)
 {
 	lockdep_assert_held(&r->lock);
 	__block_set_state(r, block, MTS_RESERVED);
 	WRITE_ONCE(r->idle[block], 0);
+	if (block_is_spare(r, block))
+		return;
 	/* The storage is scrubbed before the bits are seen */
 	smp_wmb();
 	bitmap_set(r->taggable, block << r->geo.block_order,
@@ -132,7 +146,23 @@ static unsigned long pages_in_use(unsigned long pfn, unsigned long nr)
 	return n;
 }
 
-/* Empty a range of released blocks and get its pages */
+/* Empty a released block and get its pages; most often they just move */
+static bool move_pages(unsigned long pfn, unsigned int order)
+{
+	unsigned long in_use = pages_in_use(pfn, 1UL << order);
+	LIST_HEAD(folios);
+
+	if (mts_should_fail(MTS_FAIL_MIGRATE) ||
+	    !tag_storage_isolate(pfn, 1UL << order, TAG_STORAGE_ANY, &folios) ||
+	    !tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
+				 MIGRATE_SYNC) ||
+	    !alloc_free_range(pfn, order))
+		return false;
+	mts_count_add(MTS_STAT_MIGRATED_PAGES, in_use);
+	return true;
+}
+
+/* Empty a range of released blocks and get its pages, whatever they are */
 static int take_range(unsigned long pfn, unsigned long nr)
 {
 	unsigned long in_use = pages_in_use(pfn, nr);
@@ -156,8 +186,6 @@ static int block_take_pages(struct mts_region *r, unsigned long block,
 {
 	unsigned long pfn = mts_block_tag_pfn(&r->geo, block);
 	unsigned int tries = READ_ONCE(mts_policy.reserve_tries);
-	unsigned long in_use;
-	LIST_HEAD(folios);
 	int ret = -EBUSY;
 
 	*op = MTS_OP_RESERVE_FAST;
@@ -173,21 +201,14 @@ static int block_take_pages(struct mts_region *r, unsigned long block,
 	if (current->flags & PF_MEMALLOC)
 		return -EBUSY;
 
-	/* Most often these are pages that can be moved just so */
-	in_use = pages_in_use(pfn, mts_block_pages(&r->geo));
-	if (!mts_should_fail(MTS_FAIL_MIGRATE) &&
-	    tag_storage_isolate(pfn, mts_block_pages(&r->geo),
-				TAG_STORAGE_ANY, &folios) &&
-	    tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
-				MIGRATE_SYNC) &&
-	    alloc_free_range(pfn, r->geo.block_order)) {
-		mts_count_add(MTS_STAT_MIGRATED_PAGES, in_use);
+	trace_evict_start(r->index, block, pfn);
+	if (move_pages(pfn, r->geo.block_order)) {
 		*op = MTS_OP_RESERVE_MOVED;
-		return 0;
+		ret = 0;
 	}
-
 	for (; ret == -EBUSY && tries; tries--)
 		ret = take_range(pfn, mts_block_pages(&r->geo));
+	trace_evict_finish(r->index, block, pfn, ret);
 	return ret;
 }
 
@@ -409,6 +430,53 @@ unsigned int mts_take_demand(void)
 }
 
 /**
+ * mts_clear_spare() - make no block taggable that serves nothing but tag storage
+ *
+ * Context: All regions are known, none is online.
+ * Return: false if a block serves tag storage and other memory.
+ */
+bool mts_clear_spare(void)
+{
+	struct mts_region *r, *other;
+	unsigned long first, end;
+	unsigned int i, j;
+	bool whole = true;
+
+	for_each_mts_region(r, i) {
+		for_each_mts_region(other, j) {
+			whole &= mts_spare_blocks(&r->geo, &other->geo, &first,
+						  &end);
+			bitmap_clear(r->taggable, first << r->geo.block_order,
+				     (end - first) << r->geo.block_order);
+		}
+	}
+	return whole;
+}
+
+/**
+ * mts_close_spare() - close the reserved blocks that serve only tag storage
+ *
+ * Context: Holds mts_state_mutex.
+ * Return: how many there were.
+ */
+unsigned long mts_close_spare(void)
+{
+	unsigned long first, end, closing = 0;
+	struct mts_region *r, *other;
+	unsigned int i, j;
+
+	for_each_mts_region(r, i) {
+		for_each_mts_region(other, j) {
+			mts_spare_blocks(&r->geo, &other->geo, &first, &end);
+			for (; first < end; first++)
+				if (READ_ONCE(r->state[first]) == MTS_RESERVED)
+					closing += mts_block_close(r, first);
+		}
+	}
+	return closing;
+}
+
+/**
  * mts_block_close() - stop pages of a reserved block from getting tags
  * @r:		the region
  * @block:	the block
@@ -430,18 +498,6 @@ bool mts_block_close(struct mts_region *r, unsigned long block)
 	}
 	spin_unlock(&r->lock);
 	return closing;
-}
-
-/* Nothing that can have tags is served */
-static bool block_is_spare(const struct mts_region *r, unsigned long block)
-{
-	struct mts_region *other;
-	unsigned int i;
-
-	for_each_mts_region(other, i)
-		if (mts_block_serves_storage(&r->geo, block, &other->geo))
-			return true;
-	return false;
 }
 
 /**

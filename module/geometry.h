@@ -114,4 +114,36 @@ static inline bool mts_block_serves_storage(const struct mts_geometry *geo,
 	return mts_stores_pfn(storage, first) && mts_stores_pfn(storage, last);
 }
 
+/**
+ * mts_spare_blocks() - find the blocks that mts_block_serves_storage() is true for
+ * @geo:	whose blocks
+ * @storage:	tag storage, of the same or another region
+ * @first:	the first block
+ * @end:	the one after the last
+ *
+ * Return: false if there are others that serve a part of the storage.
+ */
+static inline bool mts_spare_blocks(const struct mts_geometry *geo,
+				    const struct mts_geometry *storage,
+				    unsigned long *first, unsigned long *end)
+{
+	unsigned long from = storage->tag_pfn;
+	unsigned long to = from + storage->tag_pages;
+	unsigned long size = mts_block_data_pages(geo);
+
+	from = from > geo->data_pfn ? from - geo->data_pfn : 0;
+	to = to > geo->data_pfn ? to - geo->data_pfn : 0;
+	if (to > mts_data_pages(geo))
+		to = mts_data_pages(geo);
+	*first = 0;
+	*end = 0;
+	if (from >= to)
+		return true;
+	if (to / size > from / size + !!(from % size)) {
+		*first = from / size + !!(from % size);
+		*end = to / size;
+	}
+	return !(from % size || to % size);
+}
+
 #endif /* MTS_GEOMETRY_H */

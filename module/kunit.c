@@ -98,7 +98,7 @@ static void mts_geometry_limits(struct kunit *test)
 static void mts_geometry_spare(struct kunit *test)
 {
 	unsigned int shift = *(const unsigned int *)test->param_value;
-	unsigned long block, nr, spare = 0;
+	unsigned long block, nr, first, end, spare = 0;
 	struct mts_geometry geo;
 
 	KUNIT_ASSERT_NULL(test, mts_geometry_init(&geo, &storage, &memory,
@@ -113,14 +113,34 @@ static void mts_geometry_spare(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, mts_block_serves_storage(&geo, nr - nr / 32,
 							 &geo));
 	KUNIT_EXPECT_TRUE(test, mts_block_serves_storage(&geo, nr - 1, &geo));
+
+	KUNIT_EXPECT_TRUE(test, mts_spare_blocks(&geo, &geo, &first, &end));
+	KUNIT_EXPECT_EQ(test, first, nr - nr / 32);
+	KUNIT_EXPECT_EQ(test, end, nr);
+}
+
+/* Storage elsewhere makes no block spare */
+static void mts_geometry_spare_none(struct kunit *test)
+{
+	static const struct mts_span below = { SZ_1G - SZ_32M, SZ_32M };
+	static const struct mts_span above = { SZ_2G, SZ_32M };
+	struct mts_geometry geo;
+	unsigned long first, end;
+
+	KUNIT_ASSERT_NULL(test, mts_geometry_init(&geo, &below, &memory, SZ_4K, 12));
+	KUNIT_EXPECT_TRUE(test, mts_spare_blocks(&geo, &geo, &first, &end));
+	KUNIT_EXPECT_EQ(test, first, end);
+	KUNIT_ASSERT_NULL(test, mts_geometry_init(&geo, &above, &memory, SZ_4K, 12));
+	KUNIT_EXPECT_TRUE(test, mts_spare_blocks(&geo, &geo, &first, &end));
+	KUNIT_EXPECT_EQ(test, first, end);
 }
 
 /* A block that serves memory and storage is needed for the memory */
 static void mts_geometry_spare_edge(struct kunit *test)
 {
 	static const struct mts_span edge = { SZ_2G - SZ_32M - SZ_64K, SZ_32M };
+	unsigned long block, first, end;
 	struct mts_geometry geo;
-	unsigned long block;
 
 	KUNIT_ASSERT_NULL(test, mts_geometry_init(&geo, &edge, &memory,
 						  SZ_64K, 12));
@@ -129,6 +149,8 @@ static void mts_geometry_spare_edge(struct kunit *test)
 			edge.start >> 12);
 	KUNIT_EXPECT_FALSE(test, mts_block_serves_storage(&geo, block, &geo));
 	KUNIT_EXPECT_TRUE(test, mts_block_serves_storage(&geo, block + 1, &geo));
+	KUNIT_EXPECT_FALSE(test, mts_spare_blocks(&geo, &geo, &first, &end));
+	KUNIT_EXPECT_EQ(test, first, block + 1);
 }
 
 struct bad_case {
@@ -201,6 +223,7 @@ static struct kunit_case mts_geometry_cases[] = {
 	KUNIT_CASE_PARAM(mts_geometry_linear, page_shift_gen_params),
 	KUNIT_CASE_PARAM(mts_geometry_limits, page_shift_gen_params),
 	KUNIT_CASE_PARAM(mts_geometry_spare, page_shift_gen_params),
+	KUNIT_CASE(mts_geometry_spare_none),
 	KUNIT_CASE(mts_geometry_spare_edge),
 	KUNIT_CASE_PARAM(mts_geometry_refuses, bad_case_gen_params),
 	KUNIT_CASE(mts_span_overlap),

@@ -43,25 +43,33 @@ bool mts_is_online(void)
 static int enable_hooks(void)
 {
 	struct tag_storage_range ranges[2 * MTS_MAX_REGIONS];
+	unsigned int i, data = 0, storage = mts_nr_regions;
 	struct mts_region *r;
-	unsigned int i, n = 0;
 	int ret;
 
-	/* Tag storage has no tags itself. It can be part of the memory served. */
-	for_each_mts_region(r, i)
-		ranges[n++] = (struct tag_storage_range) {
+	/*
+	 * Tag storage has no tags itself. It can be part of the memory served;
+	 * its bits are clear where a block serves nothing else. Then they tell,
+	 * and what is looked at most comes first.
+	 */
+	if (!mts_clear_spare()) {
+		storage = 0;
+		data = mts_nr_regions;
+	}
+	for_each_mts_region(r, i) {
+		ranges[storage + i] = (struct tag_storage_range) {
 			.start_pfn = r->geo.tag_pfn,
 			.nr_pages = r->geo.tag_pages,
 		};
-	for_each_mts_region(r, i)
-		ranges[n++] = (struct tag_storage_range) {
+		ranges[data + i] = (struct tag_storage_range) {
 			.start_pfn = r->geo.data_pfn,
 			.nr_pages = mts_data_pages(&r->geo),
 			.taggable = r->taggable,
 			.refill = r->refill,
 		};
+	}
 
-	ret = tag_storage_enable(&mts_ops, ranges, n);
+	ret = tag_storage_enable(&mts_ops, ranges, 2 * mts_nr_regions);
 	if (ret == -ENOEXEC)
 		pr_err("the kernel's hooks are not of version %u; build the module for this kernel\n",
 		       MTS_HOOKS_ABI);

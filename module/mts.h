@@ -17,7 +17,7 @@
  *
  *   static    for good; outside of all areas.
  *   reserved  the module owns the pages, they hold tags. The taggable bits of
- *             the data block are set.
+ *             the data block are set, unless that is nothing but tag storage.
  *   closing   as reserved, but the bits are clear: no page of the data block
  *             gets tags any more once an RCU grace period is over.
  *   released  the page allocator owns the pages. The bits are clear.
@@ -58,6 +58,7 @@
 #ifndef MTS_H
 #define MTS_H
 
+#include <linux/find.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/page-flags.h>
@@ -141,6 +142,25 @@ extern const char * const mts_state_names[MTS_NR_STATES];
 #define for_each_mts_region(r, i)					\
 	for ((i) = 0; (i) < mts_nr_regions && ((r) = mts_regions[i]); (i)++)
 
+/*
+ * The next block from @block on that is taggable: reserved, or static. Passes
+ * cost what is reserved, not what there is.
+ */
+static inline unsigned long mts_next_taggable(const struct mts_region *r,
+					      unsigned long block)
+{
+	unsigned int order = r->geo.block_order;
+
+	return find_next_bit(r->taggable, mts_nr_blocks(&r->geo) << order,
+			     block << order) >> order;
+}
+
+/* All of them; some may be so no more, look at the state */
+#define for_each_taggable_block(r, block)				\
+	for ((block) = mts_next_taggable(r, 0);				\
+	     (block) < mts_nr_blocks(&(r)->geo);			\
+	     (block) = mts_next_taggable(r, (block) + 1))
+
 /* main.c */
 extern struct mutex mts_state_mutex;
 bool mts_is_online(void);
@@ -171,6 +191,8 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 int mts_reserve_ready(unsigned long pfn, unsigned long nr_pages);
 unsigned int mts_take_demand(void);
 unsigned long mts_take_free(void);
+bool mts_clear_spare(void);
+unsigned long mts_close_spare(void);
 bool mts_block_close(struct mts_region *r, unsigned long block);
 bool mts_block_release(struct mts_region *r, unsigned long block);
 bool mts_block_is_tagged(const struct mts_region *r, unsigned long block);
@@ -323,6 +345,15 @@ void mts_site_hold(struct mts_region *r, unsigned long block,
 int mts_site_region_init(struct mts_region *r);
 struct seq_file;
 void mts_site_show(struct seq_file *m);
+
+/* alloc.c */
+#if IS_ENABLED(CONFIG_MEM_ALLOC_PROFILING)
+void mts_alloc_show(struct seq_file *m);
+#else
+static inline void mts_alloc_show(struct seq_file *m)
+{
+}
+#endif
 
 /* stats.c */
 #define MTS_STATS(X)							\

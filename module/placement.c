@@ -165,7 +165,7 @@ unsigned long mts_evacuate(const struct mts_survey *s)
 		return 0;
 
 	for_each_mts_region(r, i) {
-		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+		for_each_taggable_block(r, block) {
 			if (READ_ONCE(r->state[block]) != MTS_RESERVED ||
 			    r->sparse[block] < s->sparse_passes ||
 			    r->fill[block] > limit)

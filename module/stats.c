@@ -10,6 +10,8 @@
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/vmstat.h>
 
 #include "mts.h"
 
@@ -136,7 +138,7 @@ void mts_stats_pages(unsigned long pages[MTS_NR_STATES])
 	}
 }
 
-/* Pages with tags: a look at the data blocks of all reserved blocks */
+/* Pages with tags: a look at the data blocks of all taggable blocks */
 static unsigned long tagged_pages(void)
 {
 	unsigned long block, pfn, end, n = 0;
@@ -144,9 +146,7 @@ static unsigned long tagged_pages(void)
 	unsigned int i;
 
 	for_each_mts_region(r, i) {
-		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
-			if (mts_state_is_free(READ_ONCE(r->state[block])))
-				continue;
+		for_each_taggable_block(r, block) {
 			pfn = mts_block_data_pfn(&r->geo, block);
 			end = pfn + mts_block_data_pages(&r->geo);
 			for (; pfn < end; pfn++) {
@@ -165,6 +165,23 @@ static void show_bytes(struct seq_file *m, const char *key,
 		       unsigned long pages)
 {
 	seq_printf(m, "%s_bytes %lu\n", key, pages << PAGE_SHIFT);
+}
+
+/* The kernel's own counters, also in /proc/vmstat, since boot */
+static void show_faults(struct seq_file *m)
+{
+#ifdef CONFIG_VM_EVENT_COUNTERS
+	unsigned long *events = kmalloc_array(NR_VM_EVENT_ITEMS,
+					      sizeof(*events), GFP_KERNEL);
+
+	if (!events)
+		return;
+	all_vm_events(events);
+	seq_printf(m, "faults_on_access %lu\n", events[TAG_FAULT]);
+	seq_printf(m, "faults_moved %lu\n", events[TAG_FAULT_MOVED]);
+	seq_printf(m, "faults_retried %lu\n", events[TAG_FAULT_RETRY]);
+	kfree(events);
+#endif
 }
 
 /* The statistics: a format version, then "key value" lines */
@@ -209,6 +226,7 @@ void mts_stats_show(struct seq_file *m)
 		   sum_of(MTS_STAT_RESERVE_FAILED_RECLAIM) +
 		   sum_of(MTS_STAT_RESERVE_FAILED_NOMEM) +
 		   sum_of(MTS_STAT_RESERVE_FAILED_KILLED));
+	show_faults(m);
 	sum_latency(&sum, MTS_OP_RESERVE_FAST);
 	sum_latency(&sum, MTS_OP_RESERVE_MOVED);
 	sum_latency(&sum, MTS_OP_RESERVE_SLOW);

@@ -107,6 +107,33 @@ TRACE_EVENT(release_finish,
 		  __entry->block, __entry->tag_pfn, __get_str(state))
 );
 
+/* Data is moved out of the storage of a block that is to be reserved */
+DEFINE_EVENT(mts_block, evict_start,
+	TP_PROTO(unsigned int region, unsigned long block,
+		 unsigned long tag_pfn),
+	TP_ARGS(region, block, tag_pfn)
+);
+
+TRACE_EVENT(evict_finish,
+	TP_PROTO(unsigned int region, unsigned long block,
+		 unsigned long tag_pfn, int ret),
+	TP_ARGS(region, block, tag_pfn, ret),
+	TP_STRUCT__entry(
+		__field(unsigned int, region)
+		__field(unsigned long, block)
+		__field(unsigned long, tag_pfn)
+		__field(int, ret)
+	),
+	TP_fast_assign(
+		__entry->region = region;
+		__entry->block = block;
+		__entry->tag_pfn = tag_pfn;
+		__entry->ret = ret;
+	),
+	TP_printk("region=%u block=%lu tag_pfn=0x%lx ret=%d", __entry->region,
+		  __entry->block, __entry->tag_pfn, __entry->ret)
+);
+
 /* Blocks with few tagged pages are emptied into others */
 TRACE_EVENT(evacuate_start,
 	TP_PROTO(unsigned long blocks, unsigned long pages),

@@ -22,8 +22,12 @@
 /* Passes in a row that find a block sparse before it is emptied */
 #define MTS_SPARSE_PASSES	2
 
-/* Between two passes that the shrinker asks for */
+/*
+ * From one pass to the next that the shrinker can ask for: at least this, and at
+ * least so many times what the last one took.
+ */
 #define MTS_PRESSURE_INTERVAL_MS	20
+#define MTS_PRESSURE_SHARE		16
 
 static struct workqueue_struct *mts_wq;
 static struct shrinker *mts_shrinker;
@@ -38,7 +42,7 @@ static unsigned int demand_rate;
 static unsigned int backoff;
 /* Pages of reserved tag storage beyond what the tagged pages need */
 static unsigned long excess_pages;
-/* The shrinker was called; passes of the shrinker come after this */
+/* The shrinker was called; its next call that counts comes after this */
 static bool pressure;
 static unsigned long next_pressure;
 
@@ -80,6 +84,22 @@ static unsigned int ready_target(void)
 	return clamp(demand_rate, low, high);
 }
 
+/* What bad blocks serve becomes free now and then */
+static void hold_bad(void)
+{
+	struct mts_region *r;
+	unsigned long block;
+	unsigned int i;
+
+	for_each_mts_region(r, i) {
+		if (!READ_ONCE(r->nr[MTS_BAD]))
+			continue;
+		for (block = 0; block < mts_nr_blocks(&r->geo); block++)
+			if (READ_ONCE(r->state[block]) == MTS_BAD)
+				mts_block_hold_data(r, block);
+	}
+}
+
 /* Look at all reserved blocks, close those that are to be released */
 static unsigned long close_idle(unsigned int flags, unsigned int keep)
 {
@@ -92,11 +112,9 @@ static unsigned long close_idle(unsigned int flags, unsigned int keep)
 	unsigned int i;
 
 	for_each_mts_region(r, i) {
-		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+		for_each_taggable_block(r, block) {
 			unsigned long ready = s.ready;
 
-			if (READ_ONCE(r->state[block]) == MTS_BAD)
-				mts_block_hold_data(r, block);
 			if (READ_ONCE(r->state[block]) != MTS_RESERVED)
 				continue;
 			cond_resched();
@@ -114,7 +132,7 @@ static unsigned long close_idle(unsigned int flags, unsigned int keep)
 	return closing;
 }
 
-static unsigned long release_closing(void)
+static unsigned long release_closing(unsigned long nr)
 {
 	unsigned long block, released = 0;
 	struct mts_region *r;
@@ -124,9 +142,10 @@ static unsigned long release_closing(void)
 	synchronize_rcu();
 
 	for_each_mts_region(r, i) {
-		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+		for (block = 0; nr && block < mts_nr_blocks(&r->geo); block++) {
 			if (READ_ONCE(r->state[block]) != MTS_CLOSING)
 				continue;
+			nr--;
 			cond_resched();
 			released += mts_block_release(r, block);
 		}
@@ -166,11 +185,16 @@ unsigned long mts_pass(unsigned int flags)
 
 	mts_count(MTS_STAT_RELEASE_PASSES);
 	keep = flags & MTS_PASS_ALL_IDLE ? 0 : ready_target();
+	hold_bad();
 	closing = close_idle(flags, keep);
+	if (may_release(flags))
+		closing += mts_close_spare();
 	if (flags & MTS_PASS_EVACUATE)
 		closing += mts_evacuate(&survey);
 	if (closing)
-		released = release_closing();
+		released = release_closing(closing);
+	/* Pages that are not taggable any more had better be whole chunks again */
+	tag_storage_trim_lists(released > 0);
 	if (survey.ready < keep)
 		mts_make_ready(keep);
 
@@ -221,6 +245,7 @@ static unsigned long pass_interval(void)
 static void mts_pass_work(struct work_struct *work)
 {
 	bool hurry = READ_ONCE(pressure);
+	unsigned long start = jiffies, pause;
 
 	/* Going offline and back takes long, and waits for this work */
 	if (mutex_trylock(&mts_state_mutex)) {
@@ -231,6 +256,9 @@ static void mts_pass_work(struct work_struct *work)
 		}
 		mutex_unlock(&mts_state_mutex);
 	}
+	pause = max(msecs_to_jiffies(MTS_PRESSURE_INTERVAL_MS),
+		    (jiffies - start) * MTS_PRESSURE_SHARE);
+	WRITE_ONCE(next_pressure, jiffies + pause);
 	if (hurry)
 		WRITE_ONCE(pressure, false);
 	if (mts_is_online() && have_work())
@@ -265,11 +293,31 @@ void mts_policy_changed(void)
 	mod_delayed_work(mts_wq, &mts_work, pass_interval());
 }
 
-/* The pages that a pass could give back. They are not objects of ours. */
+/* Pages of tag storage held for tags, except for good */
+static unsigned long reserved_pages(void)
+{
+	struct mts_region *r;
+	unsigned long pages = 0;
+	unsigned int i;
+
+	for_each_mts_region(r, i)
+		pages += READ_ONCE(r->nr[MTS_RESERVED]) << r->geo.block_order;
+	return pages - min(pages, READ_ONCE(survey.kept_blocks) <<
+				  mts_regions[0]->geo.block_order);
+}
+
+/*
+ * The pages that a pass could give back. They are not objects of ours. When the
+ * last pass is some time ago it may be all.
+ */
 static unsigned long shrink_count(struct shrinker *shrinker,
 				  struct shrink_control *sc)
 {
-	return READ_ONCE(excess_pages) ?: SHRINK_EMPTY;
+	unsigned long pages = READ_ONCE(excess_pages);
+
+	if (time_after_eq(jiffies, READ_ONCE(next_pressure)))
+		pages = reserved_pages();
+	return pages ?: SHRINK_EMPTY;
 }
 
 /*
@@ -314,6 +362,9 @@ int mts_worker_init(void)
 	}
 	mts_shrinker->count_objects = shrink_count;
 	mts_shrinker->scan_objects = shrink_scan;
+	/* Nothing has to be read again: ask also when there is little pressure */
+	mts_shrinker->seeks = 0;
+	mts_shrinker->batch = 1;
 	next_pressure = jiffies;
 	shrinker_register(mts_shrinker);
 	return 0;
