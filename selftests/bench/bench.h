@@ -70,6 +70,7 @@ int many_main(int argc, char **argv);
 int storage_main(int argc, char **argv);
 int pack_main(int argc, char **argv);
 int churn_main(int argc, char **argv);
+int fits_main(int argc, char **argv);
 int exit_main(int argc, char **argv);
 int module_main(int argc, char **argv);
 int gain_main(int argc, char **argv);

@@ -51,6 +51,20 @@ churn() {
 	esac
 }
 
+# policies KNOBS: KNOB:WORD and others in between "+", or "default", for three
+# kinds of load. The names of the rows are the same for all.
+policies() {
+	if [ "$config" = online ] && [ "$1" != default ]; then
+		for _knob in $(echo "$1" | tr + ' '); do
+			echo "${_knob#*:}" >"$MTS_DEBUGFS/policy/${_knob%%:*}" || return 1
+		done
+	fi
+	make_fs || return 1
+	run B12-tagged churn 50 20 $rounds -
+	run B12-cache churn 5 40 $rounds /mnt/disk/file
+	run B12-mixed churn 20 40 $rounds /mnt/disk/file
+}
+
 # Rows that load the module themselves come first
 case $config:$* in
 online:*B10*) ;;
@@ -82,7 +96,7 @@ for row in "$@"; do
 	B7n*) run "B7${row#B7}" pack 8 8192 "${row#B7n}" ;;
 	B7f-*) churn "$row" ;;
 	B8) run B8idle exit idle 64 ;;
-	B8p) run B8pressure exit pressure 64 ;;
+	B8p) make_fs && run B8pressure exit pressure 64 /mnt/disk/file ;;
 	B9) run B9 full mte 16 1 contiguous 4 ;;
 	B10)
 		if [ "$config" = online ]; then
@@ -91,6 +105,8 @@ for row in "$@"; do
 			echo "! B10 there is no module to load"
 		fi
 		;;
+	B12-*) policies "${row#B12-}" ;;
+	B13) make_swap && run B13 fits 2 ;;
 	B11) run B11 many mte 16 $window "$(nproc)" ;;
 	*) echo "! $row unknown" ;;
 	esac

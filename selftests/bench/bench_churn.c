@@ -143,7 +143,7 @@ int churn_main(int argc, char **argv)
 	double share;
 	static char buf[64 << 10];
 	pid_t pids[PROCS];
-	u64 seed = 1;
+	u64 seed = 1, start;
 	int fd = -1, who;
 
 	if (argc < 4)
@@ -182,11 +182,13 @@ int churn_main(int argc, char **argv)
 			_exit(0);
 		}
 	}
+	start = bench_ns();
 	for (i = 0; i < turns; i++) {
 		read_some(fd, &seed);
 		bench_token_pass(0);
 		bench_token_wait(PROCS);
 	}
+	bench_say("step", (bench_ns() - start) / (1000.0 * turns * PROCS * OPS_PER_TURN));
 	bench_say("free_kib", mts_meminfo("MemFree"));
 	bench_msleep(5000);
 	bench_token_pass(0);

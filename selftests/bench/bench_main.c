@@ -26,6 +26,7 @@ static const struct bench_command commands[] = {
 	{ "storage", storage_main },
 	{ "pack", pack_main },
 	{ "churn", churn_main },
+	{ "fits", fits_main },
 	{ "exit", exit_main },
 	{ "module", module_main },
 	{ "gain", gain_main },

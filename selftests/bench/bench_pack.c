@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* How many blocks tagged pages need, and when these are given back. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,10 +156,47 @@ static double released_share(long long goal)
 	return 1.0 * mts_stat("released_bytes") / goal;
 }
 
+#define PRESSURE_KIB	(16 << 10)
+#define PRESSURE_FILE	MIB(96)
+
+static void make_file(const char *name)
+{
+	static char buf[64 << 10];
+	int fd = open(name, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+	size_t i;
+
+	if (fd < 0)
+		mts_die(name);
+	for (i = 0; i < PRESSURE_FILE; i += sizeof(buf))
+		if (write(fd, buf, sizeof(buf)) != (ssize_t)sizeof(buf))
+			mts_die("write");
+	if (fsync(fd))
+		mts_die("fsync");
+	close(fd);
+	bench_write("/proc/sys/vm/drop_caches", "3");
+}
+
+/* MiB read until the tag storage is released, or the file ends */
+static double read_until_released(const char *name, long long goal)
+{
+	static char buf[64 << 10];
+	int fd = open(name, O_RDONLY);
+	size_t done = 0;
+
+	if (fd < 0)
+		mts_die(name);
+	while (released_share(goal) < 0.99 &&
+	       read(fd, buf, sizeof(buf)) == (ssize_t)sizeof(buf))
+		done += sizeof(buf);
+	close(fd);
+	return done / 1048576.0;
+}
+
 /*
- * exit idle|pressure MIB: tagged programs end; ms until 99 % of what was
- * released before them is released again. Under pressure: until memory is used
- * up at once by another program, without waiting.
+ * exit idle MIB | pressure MIB FILE: tagged programs end; ms until 99 % of what
+ * was released before them is released again. Under pressure another program
+ * uses memory up to the last 16 MiB at once, then it reads a file, and what
+ * counts is the time from there on.
  */
 int exit_main(int argc, char **argv)
 {
@@ -168,14 +206,16 @@ int exit_main(int argc, char **argv)
 	size_t bytes;
 	u64 start;
 
-	if (argc < 2)
-		mts_die("exit idle|pressure MIB");
-	pressure = !strcmp(argv[0], "pressure");
+	pressure = argc && !strcmp(argv[0], "pressure");
+	if (argc < (pressure ? 3 : 2))
+		mts_die("exit idle MIB | pressure MIB FILE");
 	bytes = MIB(bench_number(argv[1]));
 	if (!mts_online()) {
 		bench_cannot("nothing to give back without the module");
 		return 0;
 	}
+	if (pressure)
+		make_file(argv[2]);
 	mts_release();
 	goal = mts_stat("released_bytes");
 	for (i = 0; i < 4; i++) {
@@ -194,28 +234,19 @@ int exit_main(int argc, char **argv)
 	start = bench_ns();
 	bench_say("released_at_exit", released_share(goal));
 	if (pressure) {
+		char *p = bench_map(mts_meminfo("MemTotal") * 1024, PROT_RW);
 		size_t done = 0, step = KIB(256);
-		size_t max = mts_meminfo("MemTotal") * 1024;
-		char *p = bench_map(max, PROT_RW);
-		u64 scarce = 0;
 
-		bench_write("/proc/sys/vm/min_free_kbytes", "1024");
-		bench_write("/proc/sys/vm/percpu_pagelist_high_fraction", "2048");
-		madvise(p, max, MADV_NOHUGEPAGE);
-		while (released_share(goal) < 0.99 && done + step <= max) {
-			long long room = mts_meminfo("MemFree");
-
-			if (room < 16 * 1024 && !scarce)
-				scarce = bench_ns();
-			if (room < 3 * 1024)
-				break;
+		madvise(p, mts_meminfo("MemTotal") * 1024, MADV_NOHUGEPAGE);
+		while (mts_meminfo("MemFree") > PRESSURE_KIB) {
 			bench_populate(p + done, step);
 			done += step;
 		}
 		bench_say("filled_mib", done / 1048576.0);
-		bench_say("released_when_full", released_share(goal));
-		if (scarce)
-			start = scarce;
+		bench_say("released_when_scarce", released_share(goal));
+		start = bench_ns();
+		/* Page cache from now on: reclaim begins soon */
+		bench_say("read_mib", read_until_released(argv[2], goal));
 	}
 	while (released_share(goal) < 0.99) {
 		if (bench_ns() - start > 60 * NSEC_PER_SEC) {
