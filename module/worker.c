@@ -9,6 +9,7 @@
 #include <linux/limits.h>
 #include <linux/math.h>
 #include <linux/minmax.h>
+#include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/shrinker.h>
@@ -242,9 +243,37 @@ static unsigned long pass_interval(void)
 	return msecs_to_jiffies(READ_ONCE(mts_policy.pass_interval_ms));
 }
 
+/*
+ * Is there still need to hurry? What has no tags now may have some again soon,
+ * if a program has just freed it there is room for the moment.
+ */
+static bool memory_is_scarce(void)
+{
+	unsigned long high, free;
+	struct mts_region *r;
+	unsigned int i, z;
+
+	for_each_mts_region(r, i) {
+		struct zone *zones =
+			NODE_DATA(pfn_to_nid(r->geo.tag_pfn))->node_zones;
+
+		high = 0;
+		free = 0;
+		for (z = 0; z < MAX_NR_ZONES; z++) {
+			if (!populated_zone(&zones[z]))
+				continue;
+			high += high_wmark_pages(&zones[z]);
+			free += zone_page_state(&zones[z], NR_FREE_PAGES);
+		}
+		if (free < 2 * high)
+			return true;
+	}
+	return false;
+}
+
 static void mts_pass_work(struct work_struct *work)
 {
-	bool hurry = READ_ONCE(pressure);
+	bool hurry = READ_ONCE(pressure) && memory_is_scarce();
 	unsigned long start = jiffies, pause;
 
 	/* Going offline and back takes long, and waits for this work */
@@ -259,8 +288,7 @@ static void mts_pass_work(struct work_struct *work)
 	pause = max(msecs_to_jiffies(MTS_PRESSURE_INTERVAL_MS),
 		    (jiffies - start) * MTS_PRESSURE_SHARE);
 	WRITE_ONCE(next_pressure, jiffies + pause);
-	if (hurry)
-		WRITE_ONCE(pressure, false);
+	WRITE_ONCE(pressure, false);
 	if (mts_is_online() && have_work())
 		queue_delayed_work(mts_wq, &mts_work,
 				   pass_interval() << READ_ONCE(backoff));

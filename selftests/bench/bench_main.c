@@ -158,6 +158,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	bench_row = argv[1];
+	/* What rows before this one have left is no part of it */
+	if (mts_online())
+		mts_release();
 	for (i = 0; i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[2], commands[i].name))
 			return commands[i].run(argc - 3, argv + 3);
