@@ -527,12 +527,20 @@ static bool pressure_child(int nr, size_t pages, double seconds)
 	return !bad;
 }
 
+static bool zswap_enabled(void)
+{
+	char text[8];
+
+	return mts_read_file("/sys/module/zswap/parameters/enabled", text,
+			     sizeof(text)) > 0 && text[0] == 'Y';
+}
+
 static void test_pressure(double seconds)
 {
 	size_t total = mts_meminfo("MemFree") * 1024 / mts_page_size;
-	/* What goes to zram stays in memory, in part */
+	/* What goes to zram or zswap stays in memory, in part */
 	size_t room = (SWAP_MB << 20) / mts_page_size /
-		      (strcmp(swap_path, "/dev/zram0") ? 2 : 6);
+		      (strcmp(swap_path, "/dev/zram0") && !zswap_enabled() ? 2 : 6);
 	int i, nr = mts_cpus() + 1;
 	pid_t pid[16];
 	bool ok = true;
