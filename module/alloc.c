@@ -11,13 +11,11 @@
 
 #include "mts.h"
 
-#if IS_ENABLED(CONFIG_MEM_ALLOC_PROFILING)
 /* Sites that are told apart; a few dozen places allocate user memory */
 #define MTS_MAX_ALLOC_SITES	256
 
 struct mts_alloc_sites {
 	unsigned int nr;
-	unsigned int last;
 	unsigned long unknown_pages;
 	struct {
 		struct tag_storage_site site;
@@ -34,24 +32,17 @@ static void count_page(struct mts_alloc_sites *s, struct page *page)
 		s->unknown_pages++;
 		return;
 	}
-	/* Neighbours often come from the same place */
-	for (i = s->last; i < s->nr; i++)
+	for (i = 0; i < s->nr; i++)
 		if (s->of[i].site.file == site.file &&
 		    s->of[i].site.line == site.line)
-			goto found;
-	for (i = 0; i < s->last; i++)
-		if (s->of[i].site.file == site.file &&
-		    s->of[i].site.line == site.line)
-			goto found;
-	if (s->nr == MTS_MAX_ALLOC_SITES) {
+			break;
+	if (i == MTS_MAX_ALLOC_SITES) {
 		s->unknown_pages++;
 		return;
 	}
-	i = s->nr++;
-	s->of[i].site = site;
-found:
+	if (i == s->nr)
+		s->of[s->nr++].site = site;
 	s->of[i].pages++;
-	s->last = i;
 }
 
 static void count_block(struct mts_alloc_sites *s, const struct mts_region *r,
@@ -104,4 +95,3 @@ void mts_alloc_show(struct seq_file *m)
 			   s->unknown_pages << PAGE_SHIFT, s->unknown_pages);
 	kvfree(s);
 }
-#endif

@@ -19,21 +19,13 @@
 #define FILES		3000
 #define ROUNDS		3
 
-static long long vmstat(const char *key)
+static long long oom_kills(void)
 {
-	FILE *f = fopen("/proc/vmstat", "re");
-	long long value, found = -1;
-	char name[64];
+	long long kills = mts_vmstat("oom_kill");
 
-	if (!f)
-		mts_die("/proc/vmstat");
-	while (found < 0 && fscanf(f, "%63s %lld", name, &value) == 2)
-		if (!strcmp(name, key))
-			found = value;
-	fclose(f);
-	if (found < 0)
-		mts_die(key);
-	return found;
+	if (kills < 0)
+		mts_die("oom_kill");
+	return kills;
 }
 
 /* Order-0 allocations that failed tell so in the log */
@@ -52,13 +44,13 @@ static bool allocation_failed(void)
 static char *fill(size_t bytes)
 {
 	size_t run = 64 * mts_page_size, i;
-	char *p = mts_map(bytes, PROT_READ | PROT_WRITE,
+	char *p = mts_map(bytes, PROT_RW,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, 2 << 20);
 
 	madvise(p, bytes, MADV_NOHUGEPAGE);
 	for (i = 0; i + run <= bytes; i += run) {
 		if (i / run % 2 &&
-		    mprotect(p + i, run, PROT_READ | PROT_WRITE | PROT_MTE))
+		    mprotect(p + i, run, PROT_TAGGED))
 			mts_die("mprotect");
 		if (madvise(p + i, run, MADV_POPULATE_WRITE))
 			return NULL;
@@ -140,8 +132,8 @@ int main(void)
 
 	ktap_begin(4);
 	mts_need_mte();
-	kills = vmstat("oom_kill");
-	filled = mmap(NULL, sizeof(*filled), PROT_READ | PROT_WRITE,
+	kills = oom_kills();
+	filled = mmap(NULL, sizeof(*filled), PROT_RW,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (filled == MAP_FAILED)
 		mts_die("mmap");
@@ -151,7 +143,7 @@ int main(void)
 		    *filled >> 20, i, ret);
 	ret = in_child(unmovable, "/tmp/brim");
 	ktap_result(!ret, "pipes and files while memory is full: status %d", ret);
-	kills = vmstat("oom_kill") - kills;
+	kills = oom_kills() - kills;
 	ktap_result(!kills, "nobody was killed: %lld", kills);
 	ktap_result(!allocation_failed(), "no allocation failed");
 	return ktap_end();

@@ -51,13 +51,11 @@ churn() {
 	esac
 }
 
-# policies KNOBS: KNOB:WORD and others in between "+", or "default", for three
-# kinds of load. The names of the rows are the same for all.
+# policies KNOB:WORD, or "default": three kinds of load. The names of the rows are
+# the same for all.
 policies() {
 	if [ "$config" = online ] && [ "$1" != default ]; then
-		for _knob in $(echo "$1" | tr + ' '); do
-			echo "${_knob#*:}" >"$MTS_DEBUGFS/policy/${_knob%%:*}" || return 1
-		done
+		echo "${1#*:}" >"$MTS_DEBUGFS/policy/${1%%:*}" || return 1
 	fi
 	make_fs || return 1
 	run B12-tagged churn 50 20 $rounds -
