@@ -10,17 +10,21 @@ comma separated:
   module=broken     the deliberately broken module instead of the real one
   module=table      the one that keeps references to sites in a table
   flavour=vanilla   the unpatched kernel
+  with=NAME         scripts/config/NAME.config merged into the kernel's configuration
   kernel=debug|normal   only with (without) --debug
   expect=pass|fail|CLASS   fail: a result must be "not ok"; a class (see
                     lablib.py): the run's headline must be just that
   plain             no KTAP; the exit status of TEST is the verdict
+  says=REGEXP       what the console has to say, '.' for a space
   kselftest         with the kernel's own selftests in /tests/kselftest
+  kexec             with the kernel and its initramfs in /boot
   host-kill         kill the emulator when the test has started (canary)
 
 TEST is /tests/TEST in the guest.
 """
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -32,9 +36,9 @@ from lablib import SCRIPTS, TOP, die
 DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
                  os.path.join(TOP, "selftests", "canary", "tests.list")]
 MODULES = {"broken": "--break", "table": "--table"}
-FLAGS = {"icount", "plain", "kselftest", "host-kill"}
+FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
-        "kernel", "expect"}
+        "with", "kernel", "expect", "says"}
 # What may come with a class, without being a second failure.
 COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "timeout", "no_verdict", "vm_died"}
 
@@ -77,6 +81,11 @@ class Entry:
         return self.options.get("flavour", "patched")
 
     @property
+    def kernel(self):
+        """Which of the lab's kernels it boots."""
+        return self.flavour, self.options.get("with", "")
+
+    @property
     def module(self):
         name = self.options.get("module")
         if name is not None and name not in MODULES:
@@ -101,7 +110,7 @@ class Entry:
             args += ["--icount"]
         if self.flags & {"plain"}:
             args += ["--plain"]
-        return args + artifacts.args(self)
+        return args + artifacts.args(self, rundir)
 
 
 class Artifacts:
@@ -115,25 +124,32 @@ class Artifacts:
         if not entries:
             return
         self.qemu = os.environ.get("MTS_QEMU") or lablib.artifact("build-qemu")["last"]
-        for flavour in sorted({e.flavour for e in entries}):
-            kernel = lablib.artifact("build-kernel", "--flavour", flavour, *self.debug)
+        if any("kselftest" in e.flags for e in entries):
+            self.kselftests = lablib.artifact("build-kselftests")["DIR"]
+        for key in sorted({e.kernel for e in entries}):
+            flavour, fragment = key
+            kernel = lablib.artifact("build-kernel", "--flavour", flavour, *self.debug,
+                                     *(["--with", fragment] if fragment else []))
             initramfs = lablib.artifact("build-initramfs", "--flavour", flavour,
                                         "--kdir", kernel["KDIR"])
-            self.boot[flavour] = ["--image", kernel["IMAGE"],
-                                  "--initrd", initramfs["INITRAMFS"]]
-            if any("kselftest" in e.flags for e in entries):
-                self.kselftests = lablib.artifact("build-kselftests")["DIR"]
-            if flavour == "patched":
-                for name in sorted({e.module for e in entries if e.module}):
-                    self.modules[name] = lablib.artifact("build-module", MODULES[name],
-                                                         "--kdir", kernel["KDIR"])["MODULE"]
+            self.boot[key] = ["--image", kernel["IMAGE"], "--initrd", initramfs["INITRAMFS"]]
+            for name in sorted({e.module for e in entries if e.module and e.kernel == key}):
+                self.modules[key, name] = lablib.artifact("build-module", MODULES[name],
+                                                          "--kdir", kernel["KDIR"])["MODULE"]
 
-    def args(self, entry):
-        args = ["--qemu", self.qemu, *self.boot[entry.flavour], *self.debug]
+    def args(self, entry, rundir):
+        args = ["--qemu", self.qemu, *self.boot[entry.kernel], *self.debug]
+        if "kexec" in entry.flags:
+            boot = os.path.join(rundir, "overlay", "boot")
+            os.makedirs(boot, exist_ok=True)
+            _, image, _, initrd = self.boot[entry.kernel]
+            os.symlink(image, os.path.join(boot, "Image"))
+            os.symlink(initrd, os.path.join(boot, "initramfs"))
+            args += ["--overlay", os.path.dirname(boot)]
         if "kselftest" in entry.flags:
             args += ["--overlay", self.kselftests]
         if entry.module:
-            args += ["--module", self.modules[entry.module]]
+            args += ["--module", self.modules[entry.kernel, entry.module]]
         return args
 
 
@@ -219,6 +235,10 @@ def run_entry(entry, rundir, artifacts, show="none"):
                          ["nothing was run"], "classes": ["setup"], "seconds": 0}
     verdict = lablib.read_json(path)
     passed, reasons = compare(entry.options.get("expect", "pass"), verdict)
+    says = entry.options.get("says")
+    if passed and says and not re.search(says, lablib.read_text(os.path.join(rundir,
+                                                                             "console.log"))):
+        passed, reasons = False, [f"the console does not say '{says}'"]
     verdict["reasons"] = reasons
     if passed and verdict["skipped"]:
         return "skip", verdict
