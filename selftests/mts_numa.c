@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * NUMA balancing: a program that runs on another node than its memory takes hint
+ * faults on it, and its pages follow with data and tags. Among them are pages
+ * that mprotect() has made PROT_MTE and nobody has touched since: to the kernel
+ * their entries look like hints, too.
+ */
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+
+#include "mts_paths.h"
+
+#define BALANCING	"/proc/sys/kernel/numa_balancing"
+#define SCHED		"/sys/kernel/debug/sched/numa_balancing/"
+#define PAGES		1024UL
+#define SECONDS		20
+/* Of each so many pages one is there: too few for mprotect() to reserve */
+#define SPREAD		8
+
+static long pages_on(const struct mts_buf *b, int node, size_t step)
+{
+	size_t i, n = 0, on = 0;
+	void *pages[PAGES];
+	int status[PAGES];
+
+	for (i = 0; i < b->pages; i += step)
+		pages[n++] = buf_page(b, i);
+	if (syscall(SYS_move_pages, 0, n, pages, NULL, status, 0))
+		mts_die("move_pages");
+	for (i = 0; i < n; i++)
+		on += status[i] == node;
+	return on;
+}
+
+static int node_of_cpu(int cpu)
+{
+	unsigned int node;
+
+	mts_pin(cpu);
+	if (syscall(SYS_getcpu, NULL, &node, NULL))
+		mts_die("getcpu");
+	return node;
+}
+
+static size_t bad_pages(const char *what, const struct mts_buf *b, size_t from,
+			size_t step)
+{
+	size_t i, bad = 0;
+
+	for (i = from; i < b->pages && bad < 4; i += step)
+		bad += !buf_page_ok(what, b, i);
+	return bad;
+}
+
+int main(void)
+{
+	int cpu, home, away = -1;
+	long long hints, moved;
+	struct mts_buf tagged, late;
+	size_t i, bad = 0;
+	double end;
+
+	mts_need_mte();
+	mts_load_regions();
+	ktap_begin(4);
+	home = node_of_cpu(0);
+	for (cpu = 1; cpu < mts_cpus() && away < 0; cpu++)
+		if (node_of_cpu(cpu) != home)
+			away = cpu;
+	mts_pin(0);
+	if (away < 0 || mts_write_file(BALANCING, "1")) {
+		for (i = 0; i < 4; i++)
+			ktap_skip(away < 0 ? "one node only" : "no CONFIG_NUMA_BALANCING",
+				  "NUMA balancing");
+		return ktap_end();
+	}
+	/* Sooner and faster than usual */
+	mts_write_file(SCHED "scan_delay_ms", "1");
+	mts_write_file(SCHED "scan_period_min_ms", "20");
+	mts_write_file(SCHED "scan_period_max_ms", "50");
+
+	buf_map(&tagged, PAGES, PROT_TAGGED, 0);
+	buf_fill(&tagged, 1, true);
+	buf_map(&late, PAGES, PROT_RW, 0);
+	late.seed = 2;
+	for (i = 0; i < PAGES; i += SPREAD)
+		buf_write(&late, i);
+	if (mprotect(late.p, PAGES * mts_page_size, PROT_TAGGED))
+		mts_die("mprotect");
+	late.mte = true;
+	ktap_note("%ld of %zu tagged pages on node %d", pages_on(&tagged, home, 1),
+		  PAGES, home);
+
+	hints = mts_vmstat("numa_hint_faults");
+	moved = mts_vmstat("numa_pages_migrated");
+	mts_pin(away);
+	end = mts_now() + SECONDS;
+	while (mts_now() < end && !bad) {
+		for (i = 0; i < PAGES; i++)
+			*(volatile char *)buf_page(&tagged, i);
+		/* Half of them; the others stay as mprotect() left them */
+		bad += bad_pages("mprotect() and hints", &late, 0, 2 * SPREAD);
+		if (pages_on(&tagged, home, 1) < (long)PAGES / 4)
+			break;
+		usleep(1000);
+	}
+	hints = mts_vmstat("numa_hint_faults") - hints;
+	moved = mts_vmstat("numa_pages_migrated") - moved;
+	ktap_note("%lld hint faults, %lld pages migrated", hints, moved);
+	bad += bad_pages("migrated", &tagged, 0, 1);
+	ktap_result(!bad && moved > (long long)PAGES / 2,
+		    "tagged pages follow the program: %ld of %zu are still on node %d",
+		    pages_on(&tagged, home, 1), PAGES, home);
+	bad = bad_pages("mprotect() and hints", &late, 0, SPREAD);
+	for (i = 0; i < PAGES; i += SPREAD)
+		mts_page_tag(buf_page(&late, i), buf_key(&late, i));
+	late.tagged = true;
+	bad += bad_pages("tagged after hints", &late, 0, SPREAD);
+	ktap_result(!bad, "pages that become PROT_MTE meanwhile");
+	if (mts_online())
+		ktap_result(buf_taggable("migrated", &tagged) &&
+			    buf_taggable("mprotect()", &late),
+			    "all of them are taggable");
+	else
+		ktap_skip("module not online", "all of them are taggable");
+	ktap_result(!mts_write_file(BALANCING, "0"), "balancing ends");
+	return ktap_end();
+}
