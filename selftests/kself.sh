@@ -29,7 +29,9 @@ expected() {
 	mm/ksm_functional_tests 10 0 0
 	mm/madv_populate 16 0 0
 	mm/migration 4 0 2
+	mm/mremap_test 19 0 0
 	mm/split_huge_page_test 3 0 0
+	mm/uffd-unit-tests 35 30 0
 	END
 }
 

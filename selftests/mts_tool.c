@@ -7,15 +7,18 @@
  *	mts_tool fill [PAGES]	fill tag storage with data
  *	mts_tool hold MIB	tag MIB MiB
  *	mts_tool pin		keep a page of tag storage from being moved
+ *	mts_tool kexec KERNEL INITRAMFS COMMAND-LINE	start another kernel
  *
- * The last three print one line `ready KEY=VALUE...`, and when the input ends
+ * fill, hold and pin print one line `ready KEY=VALUE...`, and when the input ends
  * `intact` or `damaged`; the exit status tells the same.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/reboot.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -138,6 +141,20 @@ static int pin(void)
 	return verdict(!mts_data_ok("pin", iov.iov_base, DATA(0)));
 }
 
+static int kexec(const char *kernel, const char *initramfs, const char *line)
+{
+	int fd = open(kernel, O_RDONLY | O_CLOEXEC);
+	int initrd = open(initramfs, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || initrd < 0)
+		mts_die("open");
+	if (syscall(SYS_kexec_file_load, fd, initrd, strlen(line) + 1, line, 0))
+		mts_die("kexec_file_load");
+	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		LINUX_REBOOT_CMD_KEXEC, NULL);
+	mts_die("LINUX_REBOOT_CMD_KEXEC");
+}
+
 int main(int argc, char **argv)
 {
 	mts_need_mte();
@@ -150,6 +167,9 @@ int main(int argc, char **argv)
 		return hold(strtoul(argv[2], NULL, 0));
 	if (argc == 2 && !strcmp(argv[1], "pin"))
 		return pin();
-	fprintf(stderr, "usage: mts_tool geometry | fill [PAGES] | hold MIB | pin\n");
+	if (argc == 5 && !strcmp(argv[1], "kexec"))
+		return kexec(argv[2], argv[3], argv[4]);
+	fprintf(stderr, "usage: mts_tool geometry | fill [PAGES] | hold MIB | pin |\n"
+			"       kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }
