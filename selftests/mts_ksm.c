@@ -6,7 +6,6 @@
  */
 #define _GNU_SOURCE
 #include <stdio.h>
-#include <sys/swap.h>
 
 #include "mts_paths.h"
 
@@ -199,11 +198,10 @@ static void test_storage(void)
 /* Swapped out with tags, in again for reading: still of one's own. */
 static void test_swap(void)
 {
-	u32 info[] = { 1, SWAP_BYTES / mts_page_size - 1, 0 };
 	struct mts_buf b;
 	size_t bad, i, out;
 	char text[32];
-	int fd, round;
+	int round;
 
 	snprintf(text, sizeof(text), "%lu", SWAP_BYTES);
 	mts_write_file("/sys/block/zram0/reset", "1");
@@ -211,12 +209,9 @@ static void test_swap(void)
 		ktap_skip("no zram", "tags in swap");
 		return;
 	}
-	fd = open("/dev/zram0", O_RDWR);
-	if (fd < 0 || pwrite(fd, info, sizeof(info), 1024) != sizeof(info) ||
-	    pwrite(fd, "SWAPSPACE2", 10, mts_page_size - 10) != 10)
+	if (swap_header(ZRAM, SWAP_BYTES))
 		mts_die("zram");
-	close(fd);
-	if (swapon("/dev/zram0", 0))
+	if (swapon(ZRAM, 0))
 		mts_die("swapon");
 	buf_map(&b, PAGES, PROT_TAGGED, 0);
 	mergeable(&b);
@@ -237,7 +232,7 @@ static void test_swap(void)
 		}
 	}
 	buf_unmap(&b);
-	if (swapoff("/dev/zram0"))
+	if (swapoff(ZRAM))
 		mts_die("swapoff");
 	mts_write_file("/sys/block/zram0/reset", "1");
 	ktap_result(!bad, "tags in swap");

@@ -5,7 +5,7 @@
  * and split meanwhile. The guest is a few instructions below; it stores and
  * loads tags and copies pages as the VMM tells it.
  *
- * Skipped where the kernel runs without EL2 (see tests.list: with=small and
+ * Needs a kernel with KVM that runs at EL2 (see tests.list: with=small and
  * virtualization=on).
  */
 #define _GNU_SOURCE
@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/swap.h>
 #include <unistd.h>
 
 #include "mts_paths.h"
@@ -103,8 +102,6 @@ struct vm {
 	char *own;		/* the pages from CODE_GPA on */
 	struct vcpu vcpus[VCPUS];
 };
-
-static bool online;
 
 static void set_reg(const struct vcpu *vcpu, u64 id, u64 value)
 {
@@ -585,23 +582,6 @@ static void test_huge(int kvm)
 	munmap(b.p, SZ_2M);
 }
 
-static bool swap_setup(void)
-{
-	u32 info[] = { 1, (SWAP_MB << 20) / mts_page_size - 1, 0 };
-	char text[32];
-	bool ok;
-	int fd;
-
-	snprintf(text, sizeof(text), "%lu", SWAP_MB << 20);
-	if (mts_write_file("/sys/block/zram0/disksize", text))
-		return false;
-	fd = open("/dev/zram0", O_RDWR | O_CLOEXEC);
-	ok = fd >= 0 && pwrite(fd, info, sizeof(info), 1024) == sizeof(info) &&
-	     pwrite(fd, "SWAPSPACE2", 10, mts_page_size - 10) == 10;
-	close(fd);
-	return ok && !swapon("/dev/zram0", 0);
-}
-
 static void nothing(int sig)
 {
 	(void)sig;
@@ -611,13 +591,13 @@ int main(void)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	struct mts_grab grab = { 0 };
+	bool online = mts_online();
 	struct mts_buf b;
 	struct vm vm;
 
 	mts_need_mte();
 	mts_load_regions();
 	sigaction(SIGALRM, &(struct sigaction){ .sa_handler = nothing }, NULL);
-	online = mts_online();
 	ktap_begin(9);
 	if (kvm < 0 || ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ARM_MTE) <= 0) {
 		ktap_result(false, "KVM has guests with tags: %s", strerror(errno));
@@ -631,7 +611,7 @@ int main(void)
 		ktap_skip("module not online", "guest memory in tag storage");
 		ktap_skip("module not online", "the data in tag storage");
 	}
-	if (!swap_setup())
+	if (zram_make(SWAP_MB << 20) || swapon(ZRAM, 0))
 		mts_die("swap on zram");
 	buf_map(&b, 400, PROT_RW, 0);
 	vm_create(&vm, kvm, b.p, b.pages * mts_page_size);
@@ -644,7 +624,7 @@ int main(void)
 	test_huge(kvm);
 	if (grab.base)
 		munmap(grab.base, grab.pages * mts_page_size);
-	if (swapoff("/dev/zram0"))
+	if (swapoff(ZRAM))
 		mts_die("swapoff");
 	mts_write_file("/sys/block/zram0/reset", "1");
 	if (online)

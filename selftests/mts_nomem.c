@@ -6,7 +6,6 @@
  */
 #define _GNU_SOURCE
 #include <stdio.h>
-#include <sys/swap.h>
 
 #include "mts_paths.h"
 
@@ -73,21 +72,7 @@ static void setup_faults(void)
 
 static void setup_swap(void)
 {
-	u32 info[] = { 1, (SWAP_MB << 20) / mts_page_size - 1, 0 };
-	char text[32];
-	int fd;
-
-	snprintf(text, sizeof(text), "%lu", (unsigned long)SWAP_MB << 20);
-	if (mts_write_file("/sys/block/zram0/disksize", text))
-		return;
-	fd = open("/dev/zram0", O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (pwrite(fd, info, sizeof(info), 1024) == sizeof(info) &&
-	    pwrite(fd, "SWAPSPACE2", 10, mts_page_size - 10) == 10)
-		swapping = true;
-	close(fd);
-	swapping = swapping && !swapon("/dev/zram0", 0);
+	swapping = !zram_make((u64)SWAP_MB << 20) && !swapon(ZRAM, 0);
 }
 
 /* Until it works; a system call may fail meanwhile, with ENOMEM or EAGAIN. */
@@ -202,7 +187,7 @@ int main(void)
 	ktap_result(!grab_bad("data in tag storage", &grab, GRAB_SEED),
 		    "the data in tag storage");
 	munmap(grab.base, grab.pages * mts_page_size);
-	if (swapping && swapoff("/dev/zram0"))
+	if (swapping && swapoff(ZRAM))
 		mts_die("swapoff");
 	ktap_result(!mts_release() && mts_blocks_add_up(), "the blocks add up");
 	return ktap_end();

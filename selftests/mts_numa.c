@@ -17,17 +17,17 @@
 /* Of each so many pages one is there: too few for mprotect() to reserve */
 #define SPREAD		8
 
-static long pages_on(const struct mts_buf *b, int node, size_t step)
+static long pages_on(const struct mts_buf *b, int node)
 {
-	size_t i, n = 0, on = 0;
+	size_t i, on = 0;
 	void *pages[PAGES];
 	int status[PAGES];
 
-	for (i = 0; i < b->pages; i += step)
-		pages[n++] = buf_page(b, i);
-	if (syscall(SYS_move_pages, 0, n, pages, NULL, status, 0))
+	for (i = 0; i < b->pages; i++)
+		pages[i] = buf_page(b, i);
+	if (syscall(SYS_move_pages, 0, b->pages, pages, NULL, status, 0))
 		mts_die("move_pages");
-	for (i = 0; i < n; i++)
+	for (i = 0; i < b->pages; i++)
 		on += status[i] == node;
 	return on;
 }
@@ -42,12 +42,11 @@ static int node_of_cpu(int cpu)
 	return node;
 }
 
-static size_t bad_pages(const char *what, const struct mts_buf *b, size_t from,
-			size_t step)
+static size_t bad_pages(const char *what, const struct mts_buf *b, size_t step)
 {
 	size_t i, bad = 0;
 
-	for (i = from; i < b->pages && bad < 4; i += step)
+	for (i = 0; i < b->pages && bad < 4; i += step)
 		bad += !buf_page_ok(what, b, i);
 	return bad;
 }
@@ -88,7 +87,7 @@ int main(void)
 	if (mprotect(late.p, PAGES * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
 	late.mte = true;
-	ktap_note("%ld of %zu tagged pages on node %d", pages_on(&tagged, home, 1),
+	ktap_note("%ld of %zu tagged pages on node %d", pages_on(&tagged, home),
 		  PAGES, home);
 
 	hints = mts_vmstat("numa_hint_faults");
@@ -99,23 +98,23 @@ int main(void)
 		for (i = 0; i < PAGES; i++)
 			*(volatile char *)buf_page(&tagged, i);
 		/* Half of them; the others stay as mprotect() left them */
-		bad += bad_pages("mprotect() and hints", &late, 0, 2 * SPREAD);
-		if (pages_on(&tagged, home, 1) < (long)PAGES / 4)
+		bad += bad_pages("mprotect() and hints", &late, 2 * SPREAD);
+		if (pages_on(&tagged, home) < (long)PAGES / 4)
 			break;
 		usleep(1000);
 	}
 	hints = mts_vmstat("numa_hint_faults") - hints;
 	moved = mts_vmstat("numa_pages_migrated") - moved;
 	ktap_note("%lld hint faults, %lld pages migrated", hints, moved);
-	bad += bad_pages("migrated", &tagged, 0, 1);
+	bad += buf_bad("migrated", &tagged);
 	ktap_result(!bad && moved > (long long)PAGES / 2,
 		    "tagged pages follow the program: %ld of %zu are still on node %d",
-		    pages_on(&tagged, home, 1), PAGES, home);
-	bad = bad_pages("mprotect() and hints", &late, 0, SPREAD);
+		    pages_on(&tagged, home), PAGES, home);
+	bad = bad_pages("mprotect() and hints", &late, SPREAD);
 	for (i = 0; i < PAGES; i += SPREAD)
 		mts_page_tag(buf_page(&late, i), buf_key(&late, i));
 	late.tagged = true;
-	bad += bad_pages("tagged after hints", &late, 0, SPREAD);
+	bad += bad_pages("tagged after hints", &late, SPREAD);
 	ktap_result(!bad, "pages that become PROT_MTE meanwhile");
 	if (mts_online())
 		ktap_result(buf_taggable("migrated", &tagged) &&

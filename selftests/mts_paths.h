@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/swap.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -252,6 +253,35 @@ static __maybe_unused u64 storage_of(u64 pfn, u64 *nr)
 		       (pfn - first) / (32 * *nr) * *nr;
 	}
 	return 0;
+}
+
+/* ---- swap ---- */
+
+#define ZRAM		"/dev/zram0"
+
+static __maybe_unused int swap_header(const char *path, u64 bytes)
+{
+	/* union swap_header of the kernel */
+	u32 info[] = { 1, bytes / mts_page_size - 1, 0 };
+	int fd = open(path, O_RDWR | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -1;
+	ret = pwrite(fd, info, sizeof(info), 1024) == sizeof(info) &&
+	      pwrite(fd, "SWAPSPACE2", 10, mts_page_size - 10) == 10 &&
+	      !fsync(fd) ? 0 : -1;
+	close(fd);
+	return ret;
+}
+
+/* zram0 of that size, with a swap header; -1: there is none */
+static __maybe_unused int zram_make(u64 bytes)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
+	return mts_write_file("/sys/block/zram0/disksize", text) ||
+	       swap_header(ZRAM, bytes) ? -1 : 0;
 }
 
 /* ---- kernel ---- */

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 
 #include "mts_paths.h"
@@ -33,21 +32,6 @@ static int sh(const char *command)
 	int status = system(command);
 
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static int swap_header(const char *path, u64 bytes)
-{
-	/* union swap_header of the kernel */
-	u32 info[] = { 1, bytes / mts_page_size - 1, 0 };
-	int fd = open(path, O_RDWR | O_CLOEXEC), ret;
-
-	if (fd < 0)
-		return -1;
-	ret = pwrite(fd, info, sizeof(info), 1024) == sizeof(info) &&
-	      pwrite(fd, "SWAPSPACE2", 10, mts_page_size - 10) == 10 &&
-	      !fsync(fd) ? 0 : -1;
-	close(fd);
-	return ret;
 }
 
 static int backing(void)
