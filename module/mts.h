@@ -310,6 +310,7 @@ unsigned long mts_pass(unsigned int flags);
  * @sparse:	of these blocks, those that can be emptied, by fill
  * @sparse_free: free pages of these, by fill
  * @ready:	blocks the pages of which are all free
+ * @waiting:	blocks without tags that are not released yet, but may be
  * @kept_blocks: blocks reserved for good: the zero page's, a crash kernel's
  */
 struct mts_survey {
@@ -321,6 +322,7 @@ struct mts_survey {
 	unsigned long sparse[MTS_RATIO + 1];
 	unsigned long sparse_free[MTS_RATIO + 1];
 	unsigned long ready;
+	unsigned long waiting;
 	unsigned long kept_blocks;
 };
 

@@ -48,7 +48,9 @@ static unsigned long linear_address(unsigned long pfn)
 /* Clean and invalidate data to the point of coherency */
 static void clean_inval_data(unsigned long addr, unsigned long end)
 {
-	for (; addr < end; addr += data_line)
+	const unsigned long step = data_line;
+
+	for (; addr < end; addr += step)
 		asm volatile("dc civac, %0" : : "r" (addr) : "memory");
 	dsb(sy);
 }
@@ -60,9 +62,9 @@ static void clean_inval_data(unsigned long addr, unsigned long end)
  */
 static void clean_inval_tags(unsigned long addr)
 {
-	unsigned long end = addr + PAGE_SIZE;
+	const unsigned long step = tag_line, end = addr + PAGE_SIZE;
 
-	for (; addr < end; addr += tag_line)
+	for (; addr < end; addr += step)
 		asm volatile("1:	sys	#3, C7, C14, #3, %0\n2:\n"
 			     _ASM_EXTABLE_KACCESS(1b, 2b)
 			     : : "r" (addr) : "memory");

@@ -125,22 +125,32 @@ static unsigned long close_idle(unsigned int flags, unsigned int keep)
 			}
 			if (s.ready > ready && s.ready <= keep)
 				continue;
-			if (may && (all || is_idle(r, block)))
+			if (!may)
+				continue;
+			if (all || is_idle(r, block))
 				closing += mts_block_close(r, block);
+			else
+				s.waiting++;
 		}
 	}
 	survey = s;
 	return closing;
 }
 
-static unsigned long release_closing(unsigned long nr)
+static unsigned long release_closing(unsigned long nr, unsigned int flags)
 {
 	unsigned long block, released = 0;
 	struct mts_region *r;
 	unsigned int i;
 
-	/* Wait for those who have seen the taggable bits set */
-	synchronize_rcu();
+	/*
+	 * Wait for those who have seen the taggable bits set: for some ticks, or
+	 * at the price of an interrupt to the CPUs that run kernel code
+	 */
+	if (flags & MTS_PASS_HURRY)
+		synchronize_rcu_expedited();
+	else
+		synchronize_rcu();
 
 	for_each_mts_region(r, i) {
 		for (block = 0; nr && block < mts_nr_blocks(&r->geo); block++) {
@@ -193,13 +203,13 @@ unsigned long mts_pass(unsigned int flags)
 	if (flags & MTS_PASS_EVACUATE)
 		closing += mts_evacuate(&survey);
 	if (closing)
-		released = release_closing(closing);
+		released = release_closing(closing, flags);
 	/* Pages that are not taggable any more had better be whole chunks again */
 	tag_storage_trim_lists(released > 0);
 	if (survey.ready < keep)
 		mts_make_ready(keep);
 
-	if (closing || keep || survey.tagged_pages != tagged)
+	if (closing || keep || survey.waiting || survey.tagged_pages != tagged)
 		WRITE_ONCE(backoff, 0);
 	else if (backoff < MTS_MAX_BACKOFF)
 		WRITE_ONCE(backoff, backoff + 1);

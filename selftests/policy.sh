@@ -75,7 +75,7 @@ for preset in phone server debug; do
 	check "preset=$preset loads" mts_load preset=$preset
 	case $preset in
 	phone) set -- pass_interval_ms 1000 release "[lazy] eager never" ;;
-	server) set -- idle_passes 8 ready_low_blocks 64 ready_high_blocks 512 ;;
+	server) set -- idle_passes 20 ready_low_blocks 64 ready_high_blocks 512 ;;
 	debug) set -- release "lazy [eager] never" \
 		data_use "last-resort balanced [first] off" ;;
 	esac
@@ -85,7 +85,7 @@ done
 check "the module loads without one" mts_load
 check "... its knobs" has default data_use "last-resort [balanced] first off" \
 	reserve "[on-demand] at-first-use" release "[lazy] eager never" \
-	pass_interval_ms 250 idle_passes 2 ready_low_blocks 0 \
+	pass_interval_ms 250 idle_passes 8 ready_low_blocks 0 \
 	ready_high_blocks 0 evacuate_percent 80 evacuate_batch_pages 256 \
 	reserve_tries 3 take_back_timeout_ms 4000 mprotect_inplace_pages 2
 if (echo phone >/sys/module/mte_tag_storage/parameters/preset) 2>/dev/null; then
