@@ -284,20 +284,4 @@ static __maybe_unused int zram_make(u64 bytes)
 	       swap_header(ZRAM, bytes) ? -1 : 0;
 }
 
-/* ---- kernel ---- */
-
-static __maybe_unused long long mts_vmstat(const char *key)
-{
-	char buf[16384], *line, *save;
-	size_t len = strlen(key);
-
-	if (mts_read_file("/proc/vmstat", buf, sizeof(buf)) < 0)
-		return -1;
-	for (line = strtok_r(buf, "\n", &save); line;
-	     line = strtok_r(NULL, "\n", &save))
-		if (!strncmp(line, key, len) && line[len] == ' ')
-			return strtoll(line + len + 1, NULL, 10);
-	return -1;
-}
-
 #endif

@@ -300,7 +300,7 @@ int mts_write_file(const char *path, const char *text)
 
 static long long mts_file_key(const char *path, const char *key)
 {
-	char buf[8192], *line, *save;
+	char buf[16384], *line, *save;
 	size_t len = strlen(key);
 
 	if (mts_read_file(path, buf, sizeof(buf)) < 0)
@@ -316,6 +316,11 @@ static long long mts_file_key(const char *path, const char *key)
 long long mts_meminfo(const char *key)
 {
 	return mts_file_key("/proc/meminfo", key);
+}
+
+long long mts_vmstat(const char *key)
+{
+	return mts_file_key("/proc/vmstat", key);
 }
 
 bool mts_blocks_add_up(void)

@@ -195,6 +195,7 @@ long mts_pages_untaggable(const char *what, const void *addr, size_t pages);
 long mts_blocks_of(const void *addr, size_t pages);
 
 long long mts_meminfo(const char *key);		/* KiB, -1: no such key */
+long long mts_vmstat(const char *key);		/* -1: no such key */
 int mts_write_file(const char *path, const char *text);
 int mts_read_file(const char *path, char *buf, size_t size);
 double mts_now(void);

@@ -30,6 +30,8 @@ long bench_number(const char *word);
 void bench_write(const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 void bench_msleep(unsigned int ms);
+/* A file of zeros that is on its device when this returns. */
+void bench_make_file(const char *name, size_t bytes);
 
 /*
  * Programs that take turns. Who has the token may go on; the last one gives it

@@ -14,13 +14,14 @@ scale=$2
 shift 2
 
 if [ "$scale" = quick ]; then
-	mib=32 passes=3 jobs=10 window=1500 rounds=2
+	mib=32 passes=3 touches=4 jobs=10 window=1500 rounds=2
 else
-	mib=64 passes=6 jobs=40 window=5000 rounds=4
+	mib=64 passes=6 touches=16 jobs=40 window=5000 rounds=4
 fi
 
-
+# What the row before has left behind is not released while this one is measured
 run() {
+	[ "$(mts_state 2>/dev/null)" != online ] || mts_release
 	./mts_bench "$@" || echo "! $1 the program ended with status $?"
 }
 
@@ -32,10 +33,10 @@ make_fs() {
 	mke2fs -q /dev/zram0 >/dev/null && mount -t ext4 /dev/zram0 /mnt/disk
 }
 
-# Swap on compressed memory
+# Swap on compressed memory, more than will be needed
 make_swap() {
 	_n=$(cat /sys/class/zram-control/hot_add) || return 1
-	echo "$(($(meminfo MemTotal) / 2))K" >"/sys/block/zram$_n/disksize"
+	echo "$(meminfo MemTotal)K" >"/sys/block/zram$_n/disksize"
 	mkswap "/dev/zram$_n" >/dev/null && swapon "/dev/zram$_n"
 }
 
@@ -72,13 +73,13 @@ esac
 for row in "$@"; do
 	case $row in
 	B1)
-		run B1touch touch plain $mib $passes
+		run B1touch touch plain $mib $touches
 		run B1fork fork plain 16 $passes
 		make_fs && run B1cache cache /mnt/disk/file 32 3
 		run B1mix mix $jobs
 		;;
 	B3)
-		run B3 touch mte $mib $passes
+		run B3 touch mte $mib $touches
 		run B3fork fork mte 16 $passes
 		;;
 	B3h)

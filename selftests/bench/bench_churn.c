@@ -141,7 +141,6 @@ int churn_main(int argc, char **argv)
 {
 	size_t total, tagged, untagged, turns, i, n = 0;
 	double share;
-	static char buf[64 << 10];
 	pid_t pids[PROCS];
 	u64 seed = 1, start;
 	int fd = -1, who;
@@ -153,14 +152,10 @@ int churn_main(int argc, char **argv)
 	untagged = total * bench_number(argv[1]) / 100 / PROCS;
 	turns = (tagged + untagged) / RUN_AVERAGE * bench_number(argv[2]) / OPS_PER_TURN;
 	if (strcmp(argv[3], "-")) {
-		fd = open(argv[3], O_CREAT | O_RDWR, 0600);
+		bench_make_file(argv[3], FILE_BYTES);
+		fd = open(argv[3], O_RDONLY);
 		if (fd < 0)
 			mts_die(argv[3]);
-		for (i = 0; i < FILE_BYTES; i += sizeof(buf))
-			if (write(fd, buf, sizeof(buf)) != sizeof(buf))
-				mts_die("write");
-		if (fsync(fd))
-			mts_die("fsync");
 	}
 	result = mmap(NULL, sizeof(*result), PROT_RW, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);

@@ -111,6 +111,22 @@ void bench_msleep(unsigned int ms)
 	nanosleep(&ts, NULL);
 }
 
+void bench_make_file(const char *name, size_t bytes)
+{
+	static const char zero[64 << 10];
+	int fd = open(name, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+	size_t i;
+
+	if (fd < 0)
+		mts_die(name);
+	for (i = 0; i < bytes; i += sizeof(zero))
+		if (write(fd, zero, sizeof(zero)) != (ssize_t)sizeof(zero))
+			mts_die("write");
+	if (fsync(fd))
+		mts_die("fsync");
+	close(fd);
+}
+
 static int ring[BENCH_MAX_PROCS + 1][2];
 
 static void child_died(int sig)

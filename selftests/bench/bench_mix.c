@@ -100,25 +100,15 @@ static u64 read_file(const char *path, size_t bytes)
  */
 int cache_main(int argc, char **argv)
 {
-	size_t bytes, pages, passes, pass, i;
+	size_t bytes, pages, passes, pass;
 	u64 cold = 0, warm = 0;
-	static char zero[64 << 10];
-	int fd;
 
 	if (argc < 3)
 		mts_die("cache FILE MIB PASSES");
 	bytes = MIB(bench_number(argv[1]));
 	passes = bench_number(argv[2]);
 	pages = bytes / mts_page_size;
-	fd = open(argv[0], O_CREAT | O_TRUNC | O_WRONLY, 0600);
-	if (fd < 0)
-		mts_die(argv[0]);
-	for (i = 0; i < bytes; i += sizeof(zero))
-		if (write(fd, zero, sizeof(zero)) != sizeof(zero))
-			mts_die("write");
-	if (fsync(fd))
-		mts_die("fsync");
-	close(fd);
+	bench_make_file(argv[0], bytes);
 
 	for (pass = 0; pass < passes; pass++) {
 		u64 t;
@@ -195,20 +185,14 @@ static void run_job(const char *source, const char *name)
 int mix_main(int argc, char **argv)
 {
 	static const char source[] = "/tmp/mix.source";
-	static char zero[64 << 10];
 	size_t n, i, pass;
 	u64 start = 0;
 	char name[64];
-	int fd;
 
 	if (argc < 1)
 		mts_die("mix N");
 	n = bench_number(argv[0]);
-	fd = open(source, O_CREAT | O_WRONLY, 0600);
-	for (i = 0; i < MIB(1); i += sizeof(zero))
-		if (write(fd, zero, sizeof(zero)) != sizeof(zero))
-			mts_die(source);
-	close(fd);
+	bench_make_file(source, MIB(1));
 	for (pass = 0; pass < 2; pass++) {
 		start = bench_ns();
 		for (i = 0; i < n; i++) {

@@ -156,53 +156,99 @@ static double released_share(long long goal)
 	return 1.0 * mts_stat("released_bytes") / goal;
 }
 
-#define PRESSURE_KIB	(16 << 10)
 #define PRESSURE_FILE	MIB(96)
 
-static void make_file(const char *name)
+/* Less free memory than that makes the kernel reclaim some */
+static long long low_watermarks_kib(void)
 {
-	static char buf[64 << 10];
-	int fd = open(name, O_CREAT | O_WRONLY | O_TRUNC, 0600);
-	size_t i;
+	char buf[16384], *line, *save;
+	long long pages = 0, low;
 
-	if (fd < 0)
-		mts_die(name);
-	for (i = 0; i < PRESSURE_FILE; i += sizeof(buf))
-		if (write(fd, buf, sizeof(buf)) != (ssize_t)sizeof(buf))
-			mts_die("write");
-	if (fsync(fd))
-		mts_die("fsync");
-	close(fd);
-	bench_write("/proc/sys/vm/drop_caches", "3");
+	if (mts_read_file("/proc/zoneinfo", buf, sizeof(buf)) < 0)
+		mts_die("zoneinfo");
+	for (line = strtok_r(buf, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save))
+		if (sscanf(line, " low %lld", &low) == 1)
+			pages += low;
+	return pages * mts_page_size / 1024;
 }
 
-/* MiB read until the tag storage is released, or the file ends */
-static double read_until_released(const char *name, long long goal)
+static void fill_until_scarce(void)
+{
+	long long total = mts_meminfo("MemTotal") * 1024, low = low_watermarks_kib();
+	size_t done, step = KIB(128);
+	char *p = bench_map(total, PROT_RW);
+
+	madvise(p, total, MADV_NOHUGEPAGE);
+	for (done = 0; mts_meminfo("MemFree") > low; done += step)
+		bench_populate(p + done, step);
+	bench_say("filled_mib", done / 1048576.0);
+	bench_say("low_kib", low);
+}
+
+/* Until the tag storage is released, or the file ends */
+static void read_until_released(const char *name, long long goal)
 {
 	static char buf[64 << 10];
 	int fd = open(name, O_RDONLY);
-	size_t done = 0;
 
 	if (fd < 0)
 		mts_die(name);
 	while (released_share(goal) < 0.99 &&
 	       read(fd, buf, sizeof(buf)) == (ssize_t)sizeof(buf))
-		done += sizeof(buf);
+		;
 	close(fd);
-	return done / 1048576.0;
+}
+
+#define TAGGED_PROCS	4
+
+/* Programs that together have so many bytes of tagged memory come and go */
+static void tagged_programs(size_t bytes)
+{
+	int i, status, touched[2], go[2];
+	char byte;
+
+	if (pipe(touched) || pipe(go))
+		mts_die("pipe");
+	for (i = 0; i < TAGGED_PROCS; i++) {
+		pid_t pid = fork();
+		char *p;
+
+		if (pid < 0)
+			mts_die("fork");
+		if (pid)
+			continue;
+		close(go[1]);
+		p = bench_map(bytes / TAGGED_PROCS, PROT_TAGGED);
+		madvise(p, bytes / TAGGED_PROCS, MADV_NOHUGEPAGE);
+		bench_touch(p, bytes / TAGGED_PROCS);
+		/* Stays until the parent closes the pipe */
+		_exit(write(touched[1], "", 1) != 1 || read(go[0], &byte, 1));
+	}
+	for (i = 0; i < TAGGED_PROCS; i++)
+		if (read(touched[0], &byte, 1) != 1)
+			mts_die("read");
+	bench_say("released_before_exit", 1.0 * mts_stat("released_bytes") /
+		  (mts_stat("carveout_bytes") - mts_stat("static_bytes")));
+	close(go[1]);
+	for (i = 0; i < TAGGED_PROCS; i++)
+		if (wait(&status) < 0 || status)
+			mts_die("child");
+	close(go[0]);
+	close(touched[0]);
+	close(touched[1]);
 }
 
 /*
  * exit idle MIB | pressure MIB FILE: tagged programs end; ms until 99 % of what
  * was released before them is released again. Under pressure another program
- * uses memory up to the last 16 MiB at once, then it reads a file, and what
- * counts is the time from there on.
+ * uses memory at once until the kernel begins to reclaim some, then it reads a
+ * file; what counts is the time from there on.
  */
 int exit_main(int argc, char **argv)
 {
 	long long goal;
 	bool pressure;
-	int i, status;
 	size_t bytes;
 	u64 start;
 
@@ -214,39 +260,22 @@ int exit_main(int argc, char **argv)
 		bench_cannot("nothing to give back without the module");
 		return 0;
 	}
-	if (pressure)
-		make_file(argv[2]);
+	if (pressure) {
+		bench_make_file(argv[2], PRESSURE_FILE);
+		bench_write("/proc/sys/vm/drop_caches", "3");
+		/* Nothing else releases */
+		bench_write(MTS_DEBUGFS "/policy/idle_passes", "100");
+	}
 	mts_release();
 	goal = mts_stat("released_bytes");
-	for (i = 0; i < 4; i++) {
-		pid_t pid = fork();
-
-		if (!pid) {
-			char *p = bench_map(bytes / 4, PROT_TAGGED);
-
-			madvise(p, bytes / 4, MADV_NOHUGEPAGE);
-			bench_touch(p, bytes / 4);
-			_exit(0);
-		}
-		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
-			mts_die("child");
-	}
+	tagged_programs(bytes);
 	start = bench_ns();
 	bench_say("released_at_exit", released_share(goal));
 	if (pressure) {
-		char *p = bench_map(mts_meminfo("MemTotal") * 1024, PROT_RW);
-		size_t done = 0, step = KIB(256);
-
-		madvise(p, mts_meminfo("MemTotal") * 1024, MADV_NOHUGEPAGE);
-		while (mts_meminfo("MemFree") > PRESSURE_KIB) {
-			bench_populate(p + done, step);
-			done += step;
-		}
-		bench_say("filled_mib", done / 1048576.0);
-		bench_say("released_when_scarce", released_share(goal));
+		fill_until_scarce();
 		start = bench_ns();
-		/* Page cache from now on: reclaim begins soon */
-		bench_say("read_mib", read_until_released(argv[2], goal));
+		bench_say("released_when_scarce", released_share(goal));
+		read_until_released(argv[2], goal);
 	}
 	while (released_share(goal) < 0.99) {
 		if (bench_ns() - start > 60 * NSEC_PER_SEC) {
