@@ -30,6 +30,10 @@ alone="mts_touch mts_folio mts_zeropage mts_uffd mts_kill mts_mprotect mts_ksm m
 	mts_collapse mts_wp mts_swap=zram mts_swap=file mts_swap=disk
 	mts_cache"
 
+# Of memory, for the oracle; a debug kernel is slow
+percent=25
+[ ! -e /sys/kernel/debug/kmemleak ] || percent=8
+
 cma=/sys/kernel/debug/cma/reserved
 trouble=
 
@@ -40,10 +44,17 @@ pick() {
 	word=$1
 }
 
-# disturb SEED: until /tmp/quiet appears
+# Hundredths of a second since boot
+now() {
+	read -r up _ </proc/uptime
+	echo "${up%.*}${up#*.}"
+}
+
+# disturb SEED: until /tmp/quiet appears. Rests at least as long as it works.
 disturb() {
 	state=$1
 	while [ ! -e /tmp/quiet ]; do
+		began=$(now)
 		below 8
 		case $rnd in
 		0 | 1) echo 1 >/proc/sys/vm/compact_memory ;;
@@ -55,7 +66,7 @@ disturb() {
 		7) [ ! -e /tmp/may_offline ] || { mts_offline && usleep 100000 && mts_online; } ;;
 		esac
 		below 300
-		usleep $((rnd * 1000))
+		usleep $((rnd * 1000 + ($(now) - began) * 10000))
 	done 2>/dev/null
 	until [ "$(mts_state)" = online ]; do
 		mts_online
@@ -97,7 +108,7 @@ while [ -z "$trouble" ] && [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ]; do
 		disturber=$!
 		: >/tmp/go
 		below 100000
-		./mts_oracle --until=/tmp/go --seconds=600 --mem-percent=25 \
+		./mts_oracle --until=/tmp/go --seconds=600 --mem-percent=$percent \
 			--tagged-percent=3 --modes=-keeper --seed="$rnd" >/tmp/oracle.out 2>&1 &
 		oracle=$!
 		for _ in 1 2 3; do
