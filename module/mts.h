@@ -312,6 +312,7 @@ unsigned long mts_pass(unsigned int flags);
  * @ready:	blocks the pages of which are all free
  * @waiting:	blocks without tags that are not released yet, but may be
  * @kept_blocks: blocks reserved for good: the zero page's, a crash kernel's
+ * @evacuated:	tagged pages that were moved in this pass
  */
 struct mts_survey {
 	int sparse_passes;
@@ -324,11 +325,12 @@ struct mts_survey {
 	unsigned long ready;
 	unsigned long waiting;
 	unsigned long kept_blocks;
+	unsigned long evacuated;
 };
 
 bool mts_block_survey(struct mts_region *r, unsigned long block,
 		      struct mts_survey *s);
-unsigned long mts_evacuate(const struct mts_survey *s);
+unsigned long mts_evacuate(struct mts_survey *s);
 unsigned long mts_make_ready(unsigned long nr);
 
 /* site.c */
@@ -382,6 +384,7 @@ static inline void mts_alloc_show(struct seq_file *m)
 	X(SCRUB_FAILED, "scrub_failed")					\
 	X(EVACUATE_TRIED, "evacuate_tried_pages")			\
 	X(EVACUATED, "evacuated_pages")					\
+	X(CLEARED, "cleared_pages")				\
 	X(MADE_READY, "made_ready")
 
 #define MTS_STAT_ID(id, name)	MTS_STAT_##id,

@@ -20,7 +20,7 @@
 #include "trace.h"
 
 /* Passes that a block is left alone for after it was to be emptied */
-#define MTS_SPARSE_BACKOFF	16
+#define MTS_SPARSE_BACKOFF	4
 
 /* The resolution of a block's fill */
 #define MTS_FILL_MAX		MTS_RATIO
@@ -140,9 +140,62 @@ static unsigned int choose_sparse(const struct mts_survey *s,
 	return limit;
 }
 
+static void note_free_range(unsigned long pfn, unsigned long nr)
+{
+	unsigned long end = pfn + nr;
+
+	for (; pfn < end; pfn += MTS_RATIO)
+		tag_storage_note_free(pfn);
+}
+
+/*
+ * When memory is full there are no holes between tagged pages, but pages without
+ * tags. Move those out of the blocks that are fuller than the average, to
+ * wherever there is room; more of that comes from the blocks that are emptied.
+ */
+static unsigned long make_holes(const struct mts_survey *s)
+{
+	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
+	unsigned int average = DIV_ROUND_UP(s->tagged_pages * MTS_FILL_MAX,
+					    s->data_pages);
+	unsigned long block, pages = 0;
+	struct mts_region *r;
+	LIST_HEAD(folios);
+	unsigned int i;
+
+	if (s->blocks < 2 || s->free_pages >= min(batch, s->tagged_pages))
+		return 0;
+	for_each_mts_region(r, i) {
+		for_each_taggable_block(r, block) {
+			unsigned long pfn, nr, found;
+
+			if (pages >= batch)
+				break;
+			if (READ_ONCE(r->state[block]) != MTS_RESERVED ||
+			    r->fill[block] < average ||
+			    r->fill[block] == MTS_FILL_MAX)
+				continue;
+			pfn = mts_block_data_pfn(&r->geo, block);
+			nr = mts_block_data_pages(&r->geo);
+			found = tag_storage_isolate(pfn, nr, TAG_STORAGE_UNTAGGED,
+						    &folios);
+			if (found)
+				note_free_range(pfn, nr);
+			pages += found;
+			cond_resched();
+		}
+	}
+	if (!pages)
+		return 0;
+	return tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NORETRY |
+				   __GFP_NOWARN, MIGRATE_SYNC_LIGHT);
+}
+
 /**
  * mts_evacuate() - move tagged pages out of sparse blocks
  * @s:		what the survey of this pass has found
+ *
+ * Makes room in others for that when there is none.
  *
  * The blocks are closing then, for the release that follows in the same pass:
  * it releases those that are empty, and makes the rest reserved again.
@@ -150,9 +203,10 @@ static unsigned int choose_sparse(const struct mts_survey *s,
  * Context: Holds mts_state_mutex. Sleeps.
  * Return: the number of blocks that are closing now.
  */
-unsigned long mts_evacuate(const struct mts_survey *s)
+unsigned long mts_evacuate(struct mts_survey *s)
 {
-	unsigned long block, last = 0, closed = 0, pages = 0;
+	unsigned long block, last = 0, closed = 0, pages = 0, holes = 0;
+	static unsigned int in_vain;
 	struct mts_region *r;
 	LIST_HEAD(folios);
 	unsigned int i, limit;
@@ -160,6 +214,15 @@ unsigned long mts_evacuate(const struct mts_survey *s)
 	lockdep_assert_held(&mts_state_mutex);
 	if (!survey_is_sparse(s))
 		return 0;
+	if (in_vain)
+		in_vain--;
+	else
+		holes = make_holes(s);
+	mts_count_add(MTS_STAT_CLEARED, holes);
+	s->free_pages += holes;
+	/* Until it is known that they were of use */
+	if (holes)
+		in_vain = MTS_SPARSE_BACKOFF;
 	limit = choose_sparse(s, &last);
 	if (!limit)
 		return 0;
@@ -199,6 +262,9 @@ unsigned long mts_evacuate(const struct mts_survey *s)
 				    __GFP_TAGGED | __GFP_NORETRY | __GFP_NOWARN,
 				    MIGRATE_SYNC_LIGHT);
 	mts_count_add(MTS_STAT_EVACUATED, pages);
+	s->evacuated = pages;
+	if (pages)
+		in_vain = 0;
 	trace_evacuate_finish(pages);
 	return closed;
 }
@@ -210,14 +276,6 @@ static struct page *alloc_data_block(unsigned int order)
 		return NULL;
 	return alloc_pages(GFP_HIGHUSER_MOVABLE | __GFP_TAGGED | __GFP_NORETRY |
 			   __GFP_NOWARN, order);
-}
-
-static void note_free_range(unsigned long pfn, unsigned long nr)
-{
-	unsigned long end = pfn + nr;
-
-	for (; pfn < end; pfn += MTS_RATIO)
-		tag_storage_note_free(pfn);
 }
 
 /**
