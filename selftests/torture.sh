@@ -35,6 +35,7 @@ percent=25
 [ ! -e /sys/kernel/debug/kmemleak ] || percent=8
 
 cma=/sys/kernel/debug/cma/reserved
+cma_used=$(cat $cma/used 2>/dev/null)
 trouble=
 
 # pick WORD...: one of them, in $word
@@ -72,8 +73,8 @@ disturb() {
 		mts_online
 	done
 	echo 0 >/sys/kernel/mm/ksm/run
-	# What was allocated from the CMA area
-	while [ -w $cma/free ] && [ "$(cat $cma/used)" != 0 ]; do
+	# What was allocated from the CMA area, drivers apart
+	while [ -w $cma/free ] && [ "$(cat $cma/used)" -gt "$cma_used" ]; do
 		echo 1024 >$cma/free
 	done
 }
