@@ -86,7 +86,7 @@ check "the module loads without one" mts_load
 check "... its knobs" has default data_use "last-resort [balanced] first off" \
 	reserve "[on-demand] at-first-use" release "[lazy] eager never" \
 	pass_interval_ms 250 idle_passes 8 ready_low_blocks 0 \
-	ready_high_blocks 0 evacuate_percent 90 evacuate_batch_pages 256 \
+	ready_high_blocks 0 evacuate_percent 95 evacuate_batch_pages 256 \
 	reserve_tries 3 take_back_timeout_ms 4000 mprotect_inplace_pages 2
 if (echo phone >/sys/module/mte_tag_storage/parameters/preset) 2>/dev/null; then
 	ktap_fail "preset can't be written"
