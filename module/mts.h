@@ -312,7 +312,7 @@ unsigned long mts_pass(unsigned int flags);
  * @ready:	blocks the pages of which are all free
  * @waiting:	blocks without tags that are not released yet, but may be
  * @kept_blocks: blocks reserved for good: the zero page's, a crash kernel's
- * @evacuated:	tagged pages that were moved in this pass
+ * @evacuated:	tagged pages that were moved in this pass, without hurry
  */
 struct mts_survey {
 	int sparse_passes;
@@ -330,7 +330,7 @@ struct mts_survey {
 
 bool mts_block_survey(struct mts_region *r, unsigned long block,
 		      struct mts_survey *s);
-unsigned long mts_evacuate(struct mts_survey *s);
+unsigned long mts_evacuate(struct mts_survey *s, bool hurry);
 unsigned long mts_make_ready(unsigned long nr);
 
 /* site.c */

@@ -194,8 +194,9 @@ static unsigned long make_holes(const struct mts_survey *s)
 /**
  * mts_evacuate() - move tagged pages out of sparse blocks
  * @s:		what the survey of this pass has found
+ * @hurry:	others wait for memory
  *
- * Makes room in others for that when there is none.
+ * Makes room in others for that when there is none, and @hurry isn't set.
  *
  * The blocks are closing then, for the release that follows in the same pass:
  * it releases those that are empty, and makes the rest reserved again.
@@ -203,7 +204,7 @@ static unsigned long make_holes(const struct mts_survey *s)
  * Context: Holds mts_state_mutex. Sleeps.
  * Return: the number of blocks that are closing now.
  */
-unsigned long mts_evacuate(struct mts_survey *s)
+unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 {
 	unsigned long block, last = 0, closed = 0, pages = 0, holes = 0;
 	static unsigned int in_vain;
@@ -216,7 +217,7 @@ unsigned long mts_evacuate(struct mts_survey *s)
 		return 0;
 	if (in_vain)
 		in_vain--;
-	else
+	else if (!hurry)
 		holes = make_holes(s);
 	mts_count_add(MTS_STAT_CLEARED, holes);
 	s->free_pages += holes;
@@ -262,7 +263,7 @@ unsigned long mts_evacuate(struct mts_survey *s)
 				    __GFP_TAGGED | __GFP_NORETRY | __GFP_NOWARN,
 				    MIGRATE_SYNC_LIGHT);
 	mts_count_add(MTS_STAT_EVACUATED, pages);
-	s->evacuated = pages;
+	s->evacuated = hurry ? 0 : pages;
 	if (pages)
 		in_vain = 0;
 	trace_evacuate_finish(pages);

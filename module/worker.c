@@ -204,7 +204,7 @@ unsigned long mts_pass(unsigned int flags)
 	if (may_release(flags))
 		closing += mts_close_spare();
 	if (flags & MTS_PASS_EVACUATE)
-		closing += mts_evacuate(&survey);
+		closing += mts_evacuate(&survey, flags & MTS_PASS_HURRY);
 	if (closing)
 		released = release_closing(closing, flags);
 	/* Pages that are not taggable any more had better be whole chunks again */
