@@ -296,9 +296,8 @@ static void test_free(void)
 		g = find_pair(&w);
 		p = grab.base + g * mts_page_size;
 		pfn = mts_pfn(buf_page(&work, w));
+		/* Not to the CPU's list. Compaction could put other data there. */
 		madvise(p, mts_page_size, MADV_DONTNEED);
-		/* From the CPU's list to the page allocator's */
-		mts_write_file("/proc/sys/vm/compact_memory", "1");
 		if (mts_pfn(buf_page(&work, w)) == pfn &&
 		    !corrupt(grab_pfns[g]))
 			break;
