@@ -254,7 +254,8 @@ enum mts_release_when {
  * @ready_high_blocks: and up to as many
  * @evacuate_percent: a reserved block with a smaller share of its pages tagged
  *		may be emptied into others; 0 is never
- * @evacuate_batch_pages: move at most as many pages in a pass
+ * @evacuate_batch_pages: move at most as many tagged pages in a pass, and as
+ *		many others to make room for them
  * @reserve_tries: how often alloc_contig_range() is tried before a fault looks
  *		elsewhere
  * @take_back_timeout_ms: how long going offline waits for one page that can't be
@@ -384,7 +385,7 @@ static inline void mts_alloc_show(struct seq_file *m)
 	X(SCRUB_FAILED, "scrub_failed")					\
 	X(EVACUATE_TRIED, "evacuate_tried_pages")			\
 	X(EVACUATED, "evacuated_pages")					\
-	X(CLEARED, "cleared_pages")				\
+	X(CLEARED, "cleared_pages")					\
 	X(MADE_READY, "made_ready")
 
 #define MTS_STAT_ID(id, name)	MTS_STAT_##id,

@@ -153,7 +153,7 @@ static void note_free_range(unsigned long pfn, unsigned long nr)
  * tags. Move those out of the blocks that are fuller than the average, to
  * wherever there is room; more of that comes from the blocks that are emptied.
  */
-static unsigned long make_holes(const struct mts_survey *s)
+static unsigned long make_holes(struct mts_survey *s)
 {
 	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
 	unsigned int average = DIV_ROUND_UP(s->tagged_pages * MTS_FILL_MAX,
@@ -187,8 +187,12 @@ static unsigned long make_holes(const struct mts_survey *s)
 	}
 	if (!pages)
 		return 0;
-	return tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NORETRY |
-				   __GFP_NOWARN, MIGRATE_SYNC_LIGHT);
+	pages = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE |
+				    __GFP_NORETRY | __GFP_NOWARN,
+				    MIGRATE_SYNC_LIGHT);
+	mts_count_add(MTS_STAT_CLEARED, pages);
+	s->free_pages += pages;
+	return pages;
 }
 
 /**
@@ -206,7 +210,7 @@ static unsigned long make_holes(const struct mts_survey *s)
  */
 unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 {
-	unsigned long block, last = 0, closed = 0, pages = 0, holes = 0;
+	unsigned long block, last = 0, closed = 0, pages = 0;
 	static unsigned int in_vain;
 	struct mts_region *r;
 	LIST_HEAD(folios);
@@ -215,14 +219,10 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 	lockdep_assert_held(&mts_state_mutex);
 	if (!survey_is_sparse(s))
 		return 0;
+	/* Counted as in vain until tagged pages have moved */
 	if (in_vain)
 		in_vain--;
-	else if (!hurry)
-		holes = make_holes(s);
-	mts_count_add(MTS_STAT_CLEARED, holes);
-	s->free_pages += holes;
-	/* Until it is known that they were of use */
-	if (holes)
+	else if (!hurry && make_holes(s))
 		in_vain = MTS_SPARSE_BACKOFF;
 	limit = choose_sparse(s, &last);
 	if (!limit)

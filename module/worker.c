@@ -126,9 +126,7 @@ static unsigned long close_idle(unsigned int flags, unsigned int keep)
 				WRITE_ONCE(r->idle[block], 0);
 				continue;
 			}
-			if (s.ready > ready && s.ready <= keep)
-				continue;
-			if (!may)
+			if (!may || (s.ready > ready && s.ready <= keep))
 				continue;
 			if (all || is_idle(r, block))
 				closing += mts_block_close(r, block);

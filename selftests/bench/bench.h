@@ -32,6 +32,9 @@ void bench_write(const char *path, const char *fmt, ...)
 void bench_msleep(unsigned int ms);
 /* A file of zeros that is on its device when this returns. */
 void bench_make_file(const char *name, size_t bytes);
+/* All of it, which has to be as many bytes. How long that took. */
+u64 bench_read_file(const char *path, size_t bytes);
+pid_t bench_fork(void);
 
 /*
  * Programs that take turns. Who has the token may go on; the last one gives it

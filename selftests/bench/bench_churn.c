@@ -169,9 +169,7 @@ int churn_main(int argc, char **argv)
 
 	bench_ring_init(PROCS);
 	for (who = 0; who < PROCS; who++) {
-		pids[who] = fork();
-		if (pids[who] < 0)
-			mts_die("fork");
+		pids[who] = bench_fork();
 		if (!pids[who]) {
 			churn_child(who, tagged, untagged, turns);
 			_exit(0);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Tagged memory while all memory, and all tag storage, is in use for data. */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,11 +116,7 @@ static void measure(int prot, size_t bytes, size_t passes)
 static void start_hogs(int n)
 {
 	while (n--) {
-		pid_t pid = fork();
-
-		if (pid < 0)
-			mts_die("fork");
-		if (pid)
+		if (bench_fork())
 			continue;
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
@@ -188,21 +183,13 @@ int full_main(int argc, char **argv)
  */
 int cached_main(int argc, char **argv)
 {
-	static char buf[64 << 10];
-	size_t total, i;
-	int fd;
+	size_t total;
 
 	if (argc < 4)
 		mts_die("cached PROT MIB PASSES FILE");
 	total = mts_meminfo("MemTotal") * 1024 / 4 * 5;
 	bench_make_file(argv[3], total);
-	fd = open(argv[3], O_RDONLY);
-	if (fd < 0)
-		mts_die(argv[3]);
-	for (i = 0; i < total; i += sizeof(buf))
-		if (read(fd, buf, sizeof(buf)) != (ssize_t)sizeof(buf))
-			mts_die("read");
-	close(fd);
+	bench_read_file(argv[3], total);
 	bench_say("cached_kib", mts_meminfo("Cached"));
 	bench_say("free_kib", mts_meminfo("MemFree"));
 	bench_say("storage_free_pages",

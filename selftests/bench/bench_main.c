@@ -111,20 +111,49 @@ void bench_msleep(unsigned int ms)
 	nanosleep(&ts, NULL);
 }
 
+pid_t bench_fork(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		mts_die("fork");
+	return pid;
+}
+
 void bench_make_file(const char *name, size_t bytes)
 {
 	static const char zero[64 << 10];
 	int fd = open(name, O_CREAT | O_WRONLY | O_TRUNC, 0600);
-	size_t i;
+	size_t i, len;
 
 	if (fd < 0)
 		mts_die(name);
-	for (i = 0; i < bytes; i += sizeof(zero))
-		if (write(fd, zero, sizeof(zero)) != (ssize_t)sizeof(zero))
+	for (i = 0; i < bytes; i += len) {
+		len = bytes - i < sizeof(zero) ? bytes - i : sizeof(zero);
+		if (write(fd, zero, len) != (ssize_t)len)
 			mts_die("write");
+	}
 	if (fsync(fd))
 		mts_die("fsync");
 	close(fd);
+}
+
+u64 bench_read_file(const char *path, size_t bytes)
+{
+	static char buf[64 << 10];
+	size_t done = 0;
+	u64 start = bench_ns();
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		mts_die(path);
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		done += n;
+	close(fd);
+	if (done != bytes)
+		mts_die("short read");
+	return bench_ns() - start;
 }
 
 static int ring[BENCH_MAX_PROCS + 1][2];

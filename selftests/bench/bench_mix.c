@@ -10,15 +10,6 @@
 
 #include "bench.h"
 
-static pid_t bench_fork(void)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		mts_die("fork");
-	return pid;
-}
-
 static void wait_ok(pid_t pid)
 {
 	int status;
@@ -76,24 +67,6 @@ int fork_main(int argc, char **argv)
 	return 0;
 }
 
-static u64 read_file(const char *path, size_t bytes)
-{
-	static char buf[64 << 10];
-	size_t done = 0;
-	u64 start = bench_ns();
-	int fd = open(path, O_RDONLY);
-	ssize_t n;
-
-	if (fd < 0)
-		mts_die(path);
-	while ((n = read(fd, buf, sizeof(buf))) > 0)
-		done += n;
-	close(fd);
-	if (done != bytes)
-		mts_die("short read");
-	return bench_ns() - start;
-}
-
 /*
  * cache FILE MIB PASSES: make a file, read it from its device and from the
  * page cache.
@@ -114,9 +87,9 @@ int cache_main(int argc, char **argv)
 		u64 t;
 
 		bench_write("/proc/sys/vm/drop_caches", "1");
-		t = read_file(argv[0], bytes);
+		t = bench_read_file(argv[0], bytes);
 		cold += pass ? t : 0;
-		t = read_file(argv[0], bytes);
+		t = bench_read_file(argv[0], bytes);
 		warm += pass ? t : 0;
 	}
 	unlink(argv[0]);
@@ -201,7 +174,7 @@ int mix_main(int argc, char **argv)
 		}
 		for (i = 0; i < n; i++) {
 			snprintf(name, sizeof(name), "/tmp/mix.%zu", i);
-			read_file(name, KIB(128));
+			bench_read_file(name, KIB(128));
 			unlink(name);
 		}
 	}

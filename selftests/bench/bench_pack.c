@@ -123,9 +123,7 @@ int pack_main(int argc, char **argv)
 
 	bench_ring_init(control.procs);
 	for (who = 0; who < control.procs; who++) {
-		pids[who] = fork();
-		if (pids[who] < 0)
-			mts_die("fork");
+		pids[who] = bench_fork();
 		if (!pids[who]) {
 			pack_child(who);
 			_exit(0);
@@ -211,11 +209,9 @@ static void tagged_programs(size_t bytes)
 	if (pipe(touched) || pipe(go))
 		mts_die("pipe");
 	for (i = 0; i < TAGGED_PROCS; i++) {
-		pid_t pid = fork();
+		pid_t pid = bench_fork();
 		char *p;
 
-		if (pid < 0)
-			mts_die("fork");
 		if (pid)
 			continue;
 		close(go[1]);
