@@ -108,17 +108,18 @@ static bool survey_is_sparse(const struct mts_survey *s)
 }
 
 /*
- * Choose the emptiest blocks: those with a fill of at most the return value,
- * and of these that have just that at most *@last. 0 when it doesn't pay. There
- * are blocks, they are sparse.
+ * Choose the emptiest blocks: those with a fill of at most *@limit, and of these
+ * that have just that at most *@last. False when it doesn't pay to evacuate them.
+ * There are blocks, they are sparse.
  */
-static unsigned int choose_sparse(const struct mts_survey *s,
-				  unsigned long *last)
+static bool choose_sparse(const struct mts_survey *s, unsigned int *limit,
+			  unsigned long *last)
 {
 	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
 	unsigned long per_block, pages = 0, blocks = 0, holes = s->free_pages;
-	unsigned int fill, limit = 0;
+	unsigned int fill;
 
+	*limit = 0;
 	per_block = s->data_pages / s->blocks;
 	for (fill = 1; fill <= MTS_FILL_MAX && pages < batch; fill++) {
 		unsigned long each = DIV_ROUND_UP(fill * per_block, MTS_FILL_MAX);
@@ -131,13 +132,12 @@ static unsigned int choose_sparse(const struct mts_survey *s,
 		blocks += nr;
 		holes -= s->sparse_free[fill] * nr / s->sparse[fill];
 		*last = nr;
-		limit = fill;
+		*limit = fill;
 	}
 	/* Not all holes elsewhere can be used; for the rest it takes new blocks */
 	holes /= 2;
-	if (pages > holes && DIV_ROUND_UP(pages - holes, per_block) >= blocks)
-		return 0;
-	return limit;
+	return pages <= holes ||
+		DIV_ROUND_UP(pages - holes, per_block) < blocks;
 }
 
 static void note_free_range(unsigned long pfn, unsigned long nr)
@@ -148,43 +148,56 @@ static void note_free_range(unsigned long pfn, unsigned long nr)
 		tag_storage_note_free(pfn);
 }
 
-/*
- * When memory is full there are no holes between tagged pages, but pages without
- * tags. Move those out of the blocks that are fuller than the average, to
- * wherever there is room; more of that comes from the blocks that are emptied.
- */
-static unsigned long make_holes(struct mts_survey *s)
+/* Isolate pages without tags in blocks with a fill from @from to below @to */
+static unsigned long isolate_untagged(unsigned int from, unsigned int to,
+				      unsigned long max, struct list_head *folios)
 {
-	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
-	unsigned int average = DIV_ROUND_UP(s->tagged_pages * MTS_FILL_MAX,
-					    s->data_pages);
 	unsigned long block, pages = 0;
 	struct mts_region *r;
-	LIST_HEAD(folios);
 	unsigned int i;
 
-	if (s->blocks < 2 || s->free_pages >= min(batch, s->tagged_pages))
-		return 0;
 	for_each_mts_region(r, i) {
 		for_each_taggable_block(r, block) {
 			unsigned long pfn, nr, found;
 
-			if (pages >= batch)
+			if (pages >= max)
 				break;
 			if (READ_ONCE(r->state[block]) != MTS_RESERVED ||
-			    r->fill[block] < average ||
-			    r->fill[block] == MTS_FILL_MAX)
+			    r->fill[block] < from || r->fill[block] >= to)
 				continue;
 			pfn = mts_block_data_pfn(&r->geo, block);
 			nr = mts_block_data_pages(&r->geo);
 			found = tag_storage_isolate(pfn, nr, TAG_STORAGE_UNTAGGED,
-						    &folios);
+						    folios);
 			if (found)
 				note_free_range(pfn, nr);
 			pages += found;
 			cond_resched();
 		}
 	}
+	return pages;
+}
+
+/*
+ * When memory is full there are no holes between tagged pages, but pages without
+ * tags. Move those out of the blocks that are not to be emptied, those that are
+ * fuller than the average first, to wherever there is room; more of that comes
+ * from the blocks that are emptied.
+ */
+static unsigned long make_holes(struct mts_survey *s, unsigned int limit)
+{
+	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
+	unsigned int average = DIV_ROUND_UP(s->tagged_pages * MTS_FILL_MAX,
+					    s->data_pages);
+	unsigned long pages;
+	LIST_HEAD(folios);
+
+	if (s->blocks < 2 || s->free_pages >= min(batch, s->tagged_pages))
+		return 0;
+	pages = isolate_untagged(average, MTS_FILL_MAX, batch, &folios);
+	if (pages < batch)
+		pages += isolate_untagged(limit + 1, average, batch - pages,
+					  &folios);
 	if (!pages)
 		return 0;
 	pages = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE |
@@ -215,17 +228,22 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 	struct mts_region *r;
 	LIST_HEAD(folios);
 	unsigned int i, limit;
+	bool pays;
 
 	lockdep_assert_held(&mts_state_mutex);
 	if (!survey_is_sparse(s))
 		return 0;
-	/* Counted as in vain until tagged pages have moved */
-	if (in_vain)
-		in_vain--;
-	else if (!hurry && make_holes(s))
-		in_vain = MTS_SPARSE_BACKOFF;
-	limit = choose_sparse(s, &last);
+	pays = choose_sparse(s, &limit, &last);
 	if (!limit)
+		return 0;
+	/* Counted as in vain until tagged pages have moved */
+	if (in_vain) {
+		in_vain--;
+	} else if (!hurry && make_holes(s, limit)) {
+		in_vain = MTS_SPARSE_BACKOFF;
+		pays = choose_sparse(s, &limit, &last);
+	}
+	if (!pays)
 		return 0;
 
 	for_each_mts_region(r, i) {
