@@ -152,8 +152,13 @@ static bool move_pages(unsigned long pfn, unsigned int order)
 	unsigned long in_use = pages_in_use(pfn, 1UL << order);
 	LIST_HEAD(folios);
 
-	if (mts_should_fail(MTS_FAIL_MIGRATE) ||
-	    !tag_storage_isolate(pfn, 1UL << order, TAG_STORAGE_ANY, &folios) ||
+	if (mts_should_fail(MTS_FAIL_MIGRATE))
+		return false;
+	if (!order && tag_storage_take(pfn)) {
+		mts_count_add(MTS_STAT_MIGRATED_PAGES, in_use);
+		return true;
+	}
+	if (!tag_storage_isolate(pfn, 1UL << order, TAG_STORAGE_ANY, &folios) ||
 	    !tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
 				 MIGRATE_SYNC) ||
 	    !alloc_free_range(pfn, order))
