@@ -1246,12 +1246,21 @@ int main(int argc, char **argv)
 			  "blocks were given back");
 		return ktap_end();
 	}
-	mts_release();
-	left = mts_stat("blocks_reserved");
 	/*
 	 * A data block that got pages which can't be moved stays reserved
-	 * while they live; most blocks have none.
+	 * while they live; most blocks have none. Other programs beside us may
+	 * still be ending.
 	 */
+	for (i = 0; i < 50; i++) {
+		if (i)
+			usleep(200000);
+		status = mts_release();
+		left = mts_stat("blocks_reserved");
+		if (left - base_reserved <= (peak_reserved - base_reserved) / 2)
+			break;
+		ktap_note("release pass %d: status %d, %lld blocks left", i,
+			  status, left);
+	}
 	ktap_result(left - base_reserved <= (peak_reserved - base_reserved) / 2,
 		    "blocks were given back: %lld left, %lld before, %lld at the peak",
 		    left, base_reserved, peak_reserved);
