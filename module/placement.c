@@ -109,11 +109,11 @@ static bool survey_is_sparse(const struct mts_survey *s)
 
 /*
  * Choose the emptiest blocks: those with a fill of at most *@limit, and of these
- * that have just that at most *@last. False when it doesn't pay to evacuate them.
- * There are blocks, they are sparse.
+ * that have just that at most *@last. False when it doesn't pay to evacuate them,
+ * or takes new blocks in a @hurry. There are blocks, they are sparse.
  */
-static bool choose_sparse(const struct mts_survey *s, unsigned int *limit,
-			  unsigned long *last)
+static bool choose_sparse(const struct mts_survey *s, bool hurry,
+			  unsigned int *limit, unsigned long *last)
 {
 	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
 	unsigned long per_block, pages = 0, blocks = 0, holes = s->free_pages;
@@ -137,7 +137,7 @@ static bool choose_sparse(const struct mts_survey *s, unsigned int *limit,
 	/* Not all holes elsewhere can be used; for the rest it takes new blocks */
 	holes /= 2;
 	return pages <= holes ||
-		DIV_ROUND_UP(pages - holes, per_block) < blocks;
+		(!hurry && DIV_ROUND_UP(pages - holes, per_block) < blocks);
 }
 
 static void note_free_range(unsigned long pfn, unsigned long nr)
@@ -213,7 +213,8 @@ static unsigned long make_holes(struct mts_survey *s, unsigned int limit)
  * @s:		what the survey of this pass has found
  * @hurry:	others wait for memory
  *
- * Makes room in others for that when there is none, and @hurry isn't set.
+ * Makes room in others for that when there is none, or has new blocks reserved
+ * if that leaves fewer; but not when @hurry is set.
  *
  * The blocks are closing then, for the release that follows in the same pass:
  * it releases those that are empty, and makes the rest reserved again.
@@ -233,7 +234,7 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 	lockdep_assert_held(&mts_state_mutex);
 	if (!survey_is_sparse(s))
 		return 0;
-	pays = choose_sparse(s, &limit, &last);
+	pays = choose_sparse(s, hurry, &limit, &last);
 	if (!limit)
 		return 0;
 	/* Counted as in vain until tagged pages have moved */
@@ -241,7 +242,7 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 		in_vain--;
 	} else if (!hurry && make_holes(s, limit)) {
 		in_vain = MTS_SPARSE_BACKOFF;
-		pays = choose_sparse(s, &limit, &last);
+		pays = choose_sparse(s, hurry, &limit, &last);
 	}
 	if (!pays)
 		return 0;
