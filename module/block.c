@@ -151,20 +151,19 @@ static bool move_pages(unsigned long pfn, unsigned int order)
 {
 	unsigned long in_use = pages_in_use(pfn, 1UL << order);
 	LIST_HEAD(folios);
+	bool moved;
 
 	if (mts_should_fail(MTS_FAIL_MIGRATE))
 		return false;
-	if (!order && tag_storage_take(pfn)) {
+	moved = (!order && tag_storage_take(pfn)) ||
+		(tag_storage_isolate(pfn, 1UL << order, TAG_STORAGE_ANY,
+				     &folios) &&
+		 tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
+				     MIGRATE_SYNC) &&
+		 alloc_free_range(pfn, order));
+	if (moved)
 		mts_count_add(MTS_STAT_MIGRATED_PAGES, in_use);
-		return true;
-	}
-	if (!tag_storage_isolate(pfn, 1UL << order, TAG_STORAGE_ANY, &folios) ||
-	    !tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
-				 MIGRATE_SYNC) ||
-	    !alloc_free_range(pfn, order))
-		return false;
-	mts_count_add(MTS_STAT_MIGRATED_PAGES, in_use);
-	return true;
+	return moved;
 }
 
 /* Empty a range of released blocks and get its pages, whatever they are */

@@ -87,20 +87,6 @@ static bool find_pair(size_t *w, size_t *g)
 	return false;
 }
 
-static void splice_in(int fd, void *p, size_t len)
-{
-	struct iovec iov = { p, len };
-
-	if (vmsplice(fd, &iov, 1, 0) != (ssize_t)len)
-		mts_die("vmsplice");
-}
-
-static void make_pipe(int *fd)
-{
-	if (pipe2(fd, O_CLOEXEC))
-		mts_die("pipe");
-}
-
 /* ---- pins ---- */
 
 static void *drain_later(void *arg)

@@ -950,13 +950,9 @@ static pid_t spawn(int id, void (*work)(void), int cpu)
 	pid_t pid;
 
 	sh->c[id].done = false;
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		mts_die("fork");
+	pid = mts_fork();
 	if (pid)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	my_id = id;
 	me = &sh->c[id];
 	rnd = mts_mix(opt.seed * 0x10001 + id);

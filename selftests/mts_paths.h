@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/swap.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -145,6 +146,22 @@ static __maybe_unused size_t buf_swapped(const struct mts_buf *b)
 	return pagemap_count(b->p, b->pages, PM_SWAP);
 }
 
+/* ---- pipes ---- */
+
+static __maybe_unused void splice_in(int fd, void *p, size_t len)
+{
+	struct iovec iov = { p, len };
+
+	if (vmsplice(fd, &iov, 1, 0) != (ssize_t)len)
+		mts_die("vmsplice");
+}
+
+static __maybe_unused void make_pipe(int *fd)
+{
+	if (pipe2(fd, O_CLOEXEC))
+		mts_die("pipe");
+}
+
 /* ---- children ---- */
 
 static __maybe_unused int wait_status(pid_t pid)
@@ -251,6 +268,23 @@ static __maybe_unused u64 storage_of(u64 pfn, u64 *nr)
 		*nr = r->block_pages;
 		return r->start / mts_page_size +
 		       (pfn - first) / (32 * *nr) * *nr;
+	}
+	return 0;
+}
+
+/* The first page that the tag block of a page of tag storage serves */
+static __maybe_unused u64 served_by(u64 pfn)
+{
+	int i;
+
+	for (i = 0; i < mts_nr_regions; i++) {
+		const struct mts_region *r = &mts_regions[i];
+		u64 first = r->start / mts_page_size;
+
+		if (pfn >= first && pfn < r->end / mts_page_size)
+			return r->data_start / mts_page_size +
+			       (pfn - first) / r->block_pages *
+			       r->block_pages * 32;
 	}
 	return 0;
 }

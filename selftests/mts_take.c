@@ -6,8 +6,6 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
-#include <sys/prctl.h>
-#include <sys/uio.h>
 
 #include "mts_paths.h"
 
@@ -29,20 +27,9 @@ static u64 key_of(const char *p)
 static int take(u64 pfn)
 {
 	char word[32];
-	int i;
 
-	for (i = 0; i < mts_nr_regions; i++) {
-		const struct mts_region *r = &mts_regions[i];
-		u64 first = r->start / mts_page_size;
-
-		if (pfn < first || pfn >= r->end / mts_page_size)
-			continue;
-		snprintf(word, sizeof(word), "%llu", (unsigned long long)
-			 (r->data_start / mts_page_size + (pfn - first) /
-			  r->block_pages * r->block_pages * 32));
-		return mts_write_file(MTS_DEBUGFS "/trigger/reserve", word);
-	}
-	return -ENOENT;
+	snprintf(word, sizeof(word), "%llu", (unsigned long long)served_by(pfn));
+	return mts_write_file(MTS_DEBUGFS "/trigger/reserve", word);
 }
 
 static void find_pages(void)
@@ -53,14 +40,13 @@ static void find_pages(void)
 	page_of = calloc(grab.pages, sizeof(*page_of));
 	if (!pfns || !page_of)
 		mts_die("calloc");
+	grab_fill(&grab, SEED);
 	mts_pfns(grab.base, grab.pages, pfns);
 	for (i = 0; i < grab.pages; i++) {
 		char *p = grab.base + i * mts_page_size;
 
-		if (!mts_pfn_in_storage(pfns[i]))
-			continue;
-		mts_page_fill(p, key_of(p));
-		page_of[nr_pages++] = p;
+		if (mts_pfn_in_storage(pfns[i]))
+			page_of[nr_pages++] = p;
 	}
 	free(pfns);
 }
@@ -71,8 +57,7 @@ static bool access_fails(const char *p, bool write_to)
 	char byte = *(volatile char *)page_of[0];
 	int fd[2], got;
 
-	if (pipe(fd))
-		mts_die("pipe");
+	make_pipe(fd);
 	if (write_to) {
 		if (write(fd[1], &byte, 1) != 1)
 			mts_die("write");
@@ -95,7 +80,6 @@ static const char * const kind_name[] = {
 
 static void prepare(enum kind kind, char *p, int *pipe_fd)
 {
-	struct iovec iov = { p, mts_page_size };
 	int ret = 0;
 
 	switch (kind) {
@@ -112,8 +96,7 @@ static void prepare(enum kind kind, char *p, int *pipe_fd)
 		ret = madvise(p, mts_page_size, MADV_FREE);
 		break;
 	case SPLICED:
-		ret = vmsplice(pipe_fd[1], &iov, 1, 0) == (ssize_t)mts_page_size ?
-			0 : -1;
+		splice_in(pipe_fd[1], p, mts_page_size);
 		break;
 	default:
 		break;
@@ -144,14 +127,10 @@ static pid_t start_child(char **pages, size_t nr, int *fd)
 	size_t i;
 	char byte;
 
-	if (pipe(fd))
-		mts_die("pipe");
-	pid = fork();
-	if (pid < 0)
-		mts_die("fork");
+	make_pipe(fd);
+	pid = mts_fork();
 	if (pid)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (read(fd[0], &byte, 1) != 1)
 		_exit(1);
 	for (i = 0; i < nr; i++)
@@ -164,7 +143,7 @@ static void test_kind(enum kind kind)
 {
 	char **pages = page_of + next_page;
 	size_t i, moved = 0, bad = 0, held = 0;
-	int pipe_fd[2], child_fd[2], status;
+	int pipe_fd[2], child_fd[2];
 	size_t nr = PER_KIND;
 	pid_t child = 0;
 	char *buf;
@@ -175,8 +154,7 @@ static void test_kind(enum kind kind)
 	if (kind == SPLICED && nr > 16)
 		nr = 16;
 	next_page += nr;
-	if (pipe(pipe_fd))
-		mts_die("pipe");
+	make_pipe(pipe_fd);
 	for (i = 0; i < nr; i++)
 		prepare(kind, pages[i], pipe_fd);
 	if (kind == FORKED)
@@ -209,10 +187,9 @@ static void test_kind(enum kind kind)
 	if (child) {
 		for (i = 0; i < nr; i++)
 			*(volatile u64 *)pages[i] += 1;
-		if (write(child_fd[1], "", 1) != 1 ||
-		    waitpid(child, &status, 0) != child)
+		if (write(child_fd[1], "", 1) != 1)
 			mts_die("child");
-		bad += status != 0;
+		bad += !child_ok(child);
 		close(child_fd[0]);
 		close(child_fd[1]);
 	}
@@ -255,14 +232,11 @@ static void *splice_and_write(void *arg)
 	u64 seed = 99, value;
 	int fd[2];
 
-	if (pipe(fd))
-		mts_die("pipe");
+	make_pipe(fd);
 	while (!race.quit) {
 		char *word = race.pages[mts_below(&seed, race.nr)] + 2048;
-		struct iovec iov = { word, sizeof(value) };
 
-		if (vmsplice(fd[1], &iov, 1, 0) != sizeof(value))
-			mts_die("vmsplice");
+		splice_in(fd[1], word, sizeof(value));
 		*(volatile u64 *)word = ++race.rounds[WRITERS];
 		if (read(fd[0], &value, sizeof(value)) != sizeof(value))
 			mts_die("read");

@@ -115,6 +115,19 @@ void mts_die(const char *what)
 	_exit(1);
 }
 
+pid_t mts_fork(void)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		mts_die("fork");
+	if (!pid)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
 /* ---- known contents ---- */
 
 unsigned int mts_tag_of(u64 key, size_t granule)

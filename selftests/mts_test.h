@@ -66,6 +66,8 @@ int ktap_end(void);
 void mts_need_mte(void);
 /* Something that the test itself cannot do without went wrong. */
 void mts_die(const char *what) __attribute__((noreturn));
+/* fork() or die; the child dies with us and prints nothing twice. */
+pid_t mts_fork(void);
 
 /* Tag instructions. The pointer's tag is what gets written. */
 static inline void *mte_ptr(const void *p, unsigned int tag)
