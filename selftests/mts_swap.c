@@ -67,6 +67,11 @@ static int swap_make(const char *kind, bool cluster)
 		/* "Rotating" disks have no readahead by address */
 		mts_write_file("/sys/block/loop7/queue/rotational",
 			       cluster ? "1" : "0");
+		/*
+		 * The driver allocates memory for a merged request, and waits
+		 * for ever if all that could be freed waits for the driver.
+		 */
+		mts_write_file("/sys/block/loop7/queue/nomerges", "2");
 		strcpy(swap_path, "/dev/loop7");
 		if (!strcmp(kind, "file")) {
 			mkdir("/tmp/swapfs", 0700);
