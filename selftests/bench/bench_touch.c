@@ -142,9 +142,10 @@ int mprotect_main(int argc, char **argv)
 int many_main(int argc, char **argv)
 {
 	struct shared {
-		u64 start, end, pages[64];
+		u64 start, end;
+		double rate[64];
 	} *s;
-	u64 pages = 0;
+	double rate = 0;
 	size_t bytes;
 	int i, cpus;
 
@@ -152,7 +153,7 @@ int many_main(int argc, char **argv)
 		mts_die("many PROT MIB MS CPUS");
 	bytes = MIB(bench_number(argv[1]));
 	cpus = bench_number(argv[3]);
-	if (cpus < 1 || cpus > (int)ARRAY_SIZE(s->pages))
+	if (cpus < 1 || cpus > (int)ARRAY_SIZE(s->rate))
 		mts_die("CPUS");
 	s = mmap(NULL, sizeof(*s), PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED)
@@ -161,9 +162,9 @@ int many_main(int argc, char **argv)
 	s->end = bench_ns() + bench_number(argv[2]) * NSEC_PER_MSEC;
 	s->start = s->end - bench_number(argv[2]) * NSEC_PER_MSEC / 5 * 4;
 	for (i = 0; i < cpus; i++) {
+		u64 now, start = 0, pages = 0;
 		cpu_set_t set;
 		pid_t pid = fork();
-		u64 now;
 
 		if (pid < 0)
 			mts_die("fork");
@@ -175,18 +176,22 @@ int many_main(int argc, char **argv)
 		while ((now = bench_ns()) < s->end) {
 			char *p = bench_map(bytes, bench_prot(argv[0]));
 
+			if (!start && now >= s->start)
+				start = now;
 			madvise(p, bytes, MADV_NOHUGEPAGE);
 			bench_touch(p, bytes);
 			munmap(p, bytes);
-			if (now >= s->start)
-				s->pages[i] += bytes / mts_page_size;
+			if (start)
+				pages += bytes / mts_page_size;
 		}
+		/* Of whole turns: the last one ends after the others' */
+		s->rate[i] = 1.0 * pages * NSEC_PER_MSEC / (now - start);
 		_exit(0);
 	}
 	while (wait(NULL) > 0)
 		;
 	for (i = 0; i < cpus; i++)
-		pages += s->pages[i];
-	bench_say("pages_per_ms", 1.0 * pages * NSEC_PER_MSEC / (s->end - s->start));
+		rate += s->rate[i];
+	bench_say("pages_per_ms", rate);
 	return 0;
 }
