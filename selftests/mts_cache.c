@@ -250,23 +250,6 @@ static void eat(bool tagged)
 	_exit(0);
 }
 
-/* A limit by memory.max, so that only these programs meet the OOM killer. */
-static bool limit(const char *bytes)
-{
-	char text[32];
-
-	mkdir("/tmp/cg", 0700);
-	if (access("/tmp/cg/cgroup.procs", F_OK) &&
-	    mount("none", "/tmp/cg", "cgroup2", 0, NULL))
-		return false;
-	mts_write_file("/tmp/cg/cgroup.subtree_control", "+memory");
-	mkdir("/tmp/cg/eat", 0700);
-	if (mts_write_file("/tmp/cg/eat/memory.max", bytes))
-		return false;
-	snprintf(text, sizeof(text), "%d", getpid());
-	return !mts_write_file("/tmp/cg/eat/cgroup.procs", text);
-}
-
 static void test_oom(void)
 {
 	long long reserved = mts_stat("blocks_reserved"), after = 0;
@@ -278,7 +261,8 @@ static void test_oom(void)
 		int status;
 
 		if (!pid) {
-			if (!limit("32M"))
+			/* So that only these programs meet the OOM killer */
+			if (!memcg_enter("eat", "memory.max", "32M"))
 				_exit(7);
 			eat(i & 1);
 		}

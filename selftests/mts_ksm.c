@@ -2,7 +2,8 @@
 /*
  * KSM: pages of equal data with different tags stay different pages; what was
  * merged, also into a page in tag storage, can get tags; tags that are only
- * saved, in swap, count too.
+ * saved, in swap, count too; what was merged, swapped out, and tagged by one of
+ * its users when it came back, comes back to the others.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #endif
 #define KSM		"/sys/kernel/mm/ksm/"
 #define PAGES		64UL
+#define MERGED		512UL
 #define DATA		0x6b736d00UL
 #define SWAP_BYTES	(32UL << 20)
 
@@ -195,24 +197,30 @@ static void test_storage(void)
 	munmap(p, PAGES * mts_page_size);
 }
 
+static bool swap_begin(void)
+{
+	mts_write_file("/sys/block/zram0/reset", "1");
+	return !zram_make(SWAP_BYTES) && !swapon(ZRAM, 0);
+}
+
+static void swap_end(void)
+{
+	if (swapoff(ZRAM))
+		mts_die("swapoff");
+	mts_write_file("/sys/block/zram0/reset", "1");
+}
+
 /* Swapped out with tags, in again for reading: still of one's own. */
 static void test_swap(void)
 {
 	struct mts_buf b;
 	size_t bad, i, out;
-	char text[32];
 	int round;
 
-	snprintf(text, sizeof(text), "%lu", SWAP_BYTES);
-	mts_write_file("/sys/block/zram0/reset", "1");
-	if (mts_write_file("/sys/block/zram0/disksize", text)) {
+	if (!swap_begin()) {
 		ktap_skip("no zram", "tags in swap");
 		return;
 	}
-	if (swap_header(ZRAM, SWAP_BYTES))
-		mts_die("zram");
-	if (swapon(ZRAM, 0))
-		mts_die("swapon");
 	buf_map(&b, PAGES, PROT_TAGGED, 0);
 	mergeable(&b);
 	for (bad = 0, round = 0; round < 3; round++) {
@@ -232,10 +240,69 @@ static void test_swap(void)
 		}
 	}
 	buf_unmap(&b);
-	if (swapoff(ZRAM))
-		mts_die("swapoff");
-	mts_write_file("/sys/block/zram0/reset", "1");
+	swap_end();
 	ktap_result(!bad, "tags in swap");
+}
+
+/*
+ * Two mappings share entries of swap because KSM had merged their pages. One
+ * takes the pages back and makes them tagged, then the other needs copies of
+ * them, with their tags, in a mapping that has none. `off`: by swapoff.
+ */
+static void test_swap_merged(bool off)
+{
+	const char *what = off ? "merged, swapped out, tagged: swapoff" :
+				 "merged, swapped out, tagged: read";
+	size_t len = MERGED * mts_page_size, bad = 0, out;
+	double end;
+	struct mts_grab grab = { 0 };
+	struct mts_buf x, y;
+
+	if (!swap_begin()) {
+		ktap_skip("no zram", "%s", what);
+		return;
+	}
+	if (mts_online())
+		grab_storage(&grab);
+	if (!memcg_enter("ksm", "memory.swap.max", "max"))
+		mts_die("memory cgroup");
+	buf_map(&x, MERGED, PROT_RW, 0);
+	buf_map(&y, MERGED, PROT_RW, 0);
+	buf_fill(&x, 8 + off, false);
+	buf_fill(&y, 8 + off, false);
+	mergeable(&x);
+	mergeable(&y);
+	ksm_scan();
+	end = mts_now() + 10;
+	/* Pages age as old statistics say, which are up to 2 s old */
+	do {
+		mts_write_file(CGROUPS "/ksm/memory.reclaim", "16M");
+		usleep(50000);
+		out = buf_swapped(&x) + buf_swapped(&y);
+	} while (out < 2 * MERGED && mts_now() < end);
+	ktap_note("%zu of %lu pages swapped out", out, 2 * MERGED);
+	bad += buf_bad(what, &x);
+	if (mprotect(x.p, len, PROT_TAGGED))
+		mts_die("mprotect");
+	x.mte = true;
+	bad += buf_bad(what, &x);
+	/* It would be for ever */
+	alarm(20);
+	if (off)
+		swap_end();
+	bad += buf_bad(what, &y);
+	alarm(0);
+	if (mprotect(y.p, len, PROT_TAGGED))
+		mts_die("mprotect");
+	y.mte = true;
+	bad += buf_bad(what, &y);
+	buf_unmap(&x);
+	buf_unmap(&y);
+	if (grab.base)
+		munmap(grab.base, grab.pages * mts_page_size);
+	if (!off)
+		swap_end();
+	ktap_result(!bad && out > MERGED, "%s", what);
 }
 
 int main(void)
@@ -246,12 +313,14 @@ int main(void)
 		printf("KTAP version 1\n1..0 # SKIP no KSM\n");
 		return KSFT_SKIP;
 	}
-	ktap_begin(4);
+	ktap_begin(6);
 	mts_write_file(KSM "use_zero_pages", "0");
 	test_tagged();
 	test_merged();
 	test_storage();
 	test_swap();
+	test_swap_merged(false);
+	test_swap_merged(true);
 	mts_write_file(KSM "run", "2");
 	mts_write_file(KSM "run", "0");
 	return ktap_end();

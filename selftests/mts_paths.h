@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -316,6 +318,31 @@ static __maybe_unused int zram_make(u64 bytes)
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
 	return mts_write_file("/sys/block/zram0/disksize", text) ||
 	       swap_header(ZRAM, bytes) ? -1 : 0;
+}
+
+/* ---- memory cgroups ---- */
+
+#define CGROUPS		"/tmp/cg"
+
+/* Enter a memory cgroup of that name, which is made if needed, and set `key`. */
+static __maybe_unused bool memcg_enter(const char *name, const char *key,
+				       const char *value)
+{
+	char path[128], text[16];
+
+	mkdir(CGROUPS, 0700);
+	if (access(CGROUPS "/cgroup.procs", F_OK) &&
+	    mount("none", CGROUPS, "cgroup2", 0, NULL))
+		return false;
+	mts_write_file(CGROUPS "/cgroup.subtree_control", "+memory");
+	snprintf(path, sizeof(path), CGROUPS "/%s", name);
+	mkdir(path, 0700);
+	snprintf(path, sizeof(path), CGROUPS "/%s/%s", name, key);
+	if (mts_write_file(path, value))
+		return false;
+	snprintf(path, sizeof(path), CGROUPS "/%s/cgroup.procs", name);
+	snprintf(text, sizeof(text), "%d", getpid());
+	return !mts_write_file(path, text);
 }
 
 #endif
