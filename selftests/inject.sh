@@ -13,7 +13,7 @@ inject() {
 		echo "$2" >"$MTS_DEBUGFS/$1/probability"
 }
 
-ktap_plan 12
+ktap_plan 13
 check "the module loads" mts_load
 if [ ! -d $MTS_DEBUGFS/fail_reserve ]; then
 	if zcat /proc/config.gz | grep -q '^CONFIG_FAULT_INJECTION_DEBUG_FS=y'; then
@@ -21,7 +21,7 @@ if [ ! -d $MTS_DEBUGFS/fail_reserve ]; then
 	else
 		ktap_skip "fail_reserve" "no CONFIG_FAULT_INJECTION_DEBUG_FS"
 	fi
-	for what in 3 4 5 6 7 8 9 10 11; do
+	for what in 3 4 5 6 7 8 9 10 11 12; do
 		ktap_skip "part $what" "no fault injection"
 	done
 	wait_for 20 mts_offline
@@ -39,6 +39,7 @@ else
 	ktap_fail "... and they have failed"
 fi
 inject fail_reserve 0
+check "all fail: copies of tagged pages wait" ./mts_wait
 
 check "a half of all migrations fails" inject fail_migrate 50
 check "... tags are right" ./mts_mprotect
