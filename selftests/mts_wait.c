@@ -10,7 +10,8 @@
 
 #include "mts_paths.h"
 
-#define PAGES		600UL
+/* Many more than have tag storage anyway, beside others of their blocks */
+#define PAGES		2500UL
 #define SEED		0x77616974UL
 #define FAIL		MTS_DEBUGFS "/fail_reserve/"
 /* More than two a tick of a CPU that does nothing else, less than it could */
