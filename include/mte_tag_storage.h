@@ -27,6 +27,7 @@
  * static	never given away: outside whole pageblocks of one zone
  * reserved	holds tags, its data block is taggable
  * closing	about to be released, if no page of the data block has tags
+ * changing	on its way between the module and the page allocator
  * released	free memory or data, owned by the page allocator
  * spare	released for good: serves tag storage only, which has no tags
  * bad		has a poisoned page: never used again, its data block neither
@@ -35,6 +36,7 @@
 	X(STATIC, "static")		\
 	X(RESERVED, "reserved")		\
 	X(CLOSING, "closing")		\
+	X(CHANGING, "changing")		\
 	X(RELEASED, "released")		\
 	X(SPARE, "spare")		\
 	X(BAD, "bad")

@@ -93,7 +93,7 @@ DEFINE_SHOW_ATTRIBUTE(latency);
 
 static int drain_progress_show(struct seq_file *m, void *v)
 {
-	mts_drain_show(m);
+	mts_offline_show(m);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(drain_progress);

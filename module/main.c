@@ -29,9 +29,15 @@ DEFINE_MUTEX(mts_state_mutex);
 /* Changed under mts_state_mutex; the module is pinned while it is set */
 static bool online;
 
-static const struct tag_storage_ops mts_ops = {
+struct tag_storage_ops mts_ops = {
 	.abi = MTS_HOOKS_ABI,
-	.reserve = mts_reserve,
+	.taggable = mts_taggable,
+	.prepare = mts_prepare,
+	.move = mts_move,
+	.wait = mts_wait,
+	.alloc = mts_pool_alloc,
+	.free = mts_pool_free,
+	.drain = mts_pool_drain,
 };
 
 bool mts_is_online(void)
@@ -39,37 +45,11 @@ bool mts_is_online(void)
 	return READ_ONCE(online);
 }
 
-/* Tell the kernel which memory is ours to decide on */
 static int enable_hooks(void)
 {
-	struct tag_storage_range ranges[2 * MTS_MAX_REGIONS];
-	unsigned int i, data = 0, storage = mts_nr_regions;
-	struct mts_region *r;
 	int ret;
 
-	/*
-	 * Tag storage has no tags itself. It can be part of the memory served;
-	 * its bits are clear where a block serves nothing else. Then they tell,
-	 * and what is looked at most comes first.
-	 */
-	if (!mts_clear_spare()) {
-		storage = 0;
-		data = mts_nr_regions;
-	}
-	for_each_mts_region(r, i) {
-		ranges[storage + i] = (struct tag_storage_range) {
-			.start_pfn = r->geo.tag_pfn,
-			.nr_pages = r->geo.tag_pages,
-		};
-		ranges[data + i] = (struct tag_storage_range) {
-			.start_pfn = r->geo.data_pfn,
-			.nr_pages = mts_data_pages(&r->geo),
-			.taggable = r->taggable,
-			.refill = r->refill,
-		};
-	}
-
-	ret = tag_storage_enable(&mts_ops, ranges, 2 * mts_nr_regions);
+	ret = tag_storage_enable(&mts_ops);
 	if (ret == -ENOEXEC)
 		pr_err("the kernel's hooks are not of version %u; build the module for this kernel\n",
 		       MTS_HOOKS_ABI);
@@ -85,20 +65,22 @@ static int __mts_online(void)
 
 	lockdep_assert_held(&mts_state_mutex);
 
+	ret = mts_pool_init();
+	if (ret)
+		return ret;
+	mts_clear_spare();
 	/* From here on every new tag is known; no block has been given away */
 	ret = enable_hooks();
 	if (ret)
-		return ret;
+		goto exit_pool;
 	ret = mts_regions_register();
-	if (ret) {
-		tag_storage_disable();
-		return ret;
-	}
+	if (ret)
+		goto disable_hooks;
 
 	__module_get(THIS_MODULE);
 	mts_policy_apply();
 	WRITE_ONCE(online, true);
-	mts_drain_reset();
+	mts_offline_reset();
 	mts_pass(MTS_PASS_ALL_IDLE);
 	mts_worker_kick();
 
@@ -108,6 +90,12 @@ static int __mts_online(void)
 		pages[MTS_RESERVED] << (PAGE_SHIFT - 10),
 		pages[MTS_STATIC] << (PAGE_SHIFT - 10));
 	return 0;
+
+disable_hooks:
+	tag_storage_disable();
+exit_pool:
+	mts_pool_exit();
+	return ret;
 }
 
 /**
@@ -135,12 +123,9 @@ static int __mts_offline(void)
 	int ret;
 
 	lockdep_assert_held(&mts_state_mutex);
-	if (IS_ENABLED(MTS_BREAK_RESERVATION))
-		return -EOPNOTSUPP;
-
-	mts_drain_start();
-	ret = mts_take_back(true);
-	mts_drain_finish(ret);
+	mts_offline_start();
+	ret = mts_take_all(true);
+	mts_offline_finish(ret);
 	if (ret) {
 		mts_worker_kick();
 		return ret;
@@ -148,6 +133,8 @@ static int __mts_offline(void)
 	mts_worker_stop();
 	/* All blocks are reserved or static: every page is taggable */
 	tag_storage_disable();
+	mts_requests_flush();
+	mts_pool_exit();
 	mts_regions_unregister();
 	WRITE_ONCE(online, false);
 	module_put(THIS_MODULE);
@@ -186,13 +173,18 @@ static int __init mts_init(void)
 		return -EBUSY;
 	}
 
-	mts_scrub_init();
 	ret = mts_firmware_probe();
 	if (ret)
 		return ret;
-	ret = mts_worker_init();
+	ret = mts_scrub_init();
 	if (ret)
 		goto destroy_regions;
+	ret = mts_requests_init();
+	if (ret)
+		goto exit_scrub;
+	ret = mts_worker_init();
+	if (ret)
+		goto exit_requests;
 	ret = mts_proc_init();
 	if (ret)
 		goto exit_worker;
@@ -211,6 +203,10 @@ exit_proc:
 	mts_proc_exit();
 exit_worker:
 	mts_worker_exit();
+exit_requests:
+	mts_requests_exit();
+exit_scrub:
+	mts_scrub_exit();
 destroy_regions:
 	mts_regions_destroy();
 	return ret;
@@ -223,9 +219,12 @@ static void __exit mts_exit(void)
 	mts_pm_exit();
 	mts_proc_exit();
 	mts_worker_exit();
+	mts_requests_exit();
+	mts_scrub_exit();
 	mts_regions_destroy();
 }
 module_exit(mts_exit);
 
 MODULE_DESCRIPTION("Lends Arm MTE tag storage to the page allocator");
 MODULE_LICENSE("GPL");
+MODULE_IMPORT_NS(TAG_STORAGE);

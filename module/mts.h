@@ -20,6 +20,9 @@
  *             the data block are set, unless that is nothing but tag storage.
  *   closing   as reserved, but the bits are clear: no page of the data block
  *             gets tags any more once an RCU grace period is over.
+ *   changing  on its way between the two. The bits are clear. Who made it so, and
+ *             nobody else, takes the pages from the page allocator, or gives them
+ *             to it, and ends this state.
  *   released  the page allocator owns the pages. The bits are clear.
  *   spare     as released, but serves nothing that can have tags: never
  *             reserved while the module is online.
@@ -28,8 +31,9 @@
  *
  *   reserved --release pass: no tagged page--> closing
  *   closing  --release pass: tagged page found, or reserve--> reserved
- *   closing  --release pass: grace period, scrub, free--> released, spare
- *   released --reserve: take the pages, scrub--> reserved
+ *   closing  --release pass: grace period--> changing --scrub, free--> released, spare
+ *   released --reserve--> changing --take the pages, scrub--> reserved
+ *                         changing --they can't be had now--> released
  *   closing  --release pass: poison--> bad
  *   released --reserve: poison--> bad
  *
@@ -48,30 +52,35 @@
  *   system_transition_mutex  of the kernel: held while going online, so that no
  *                     hibernation has begun.
  *   mts_state_mutex   going online and offline; release passes.
- *   region->transition[]  a mutex per pageblock (hashed): held over everything
- *                     that takes pages from the page allocator or gives them
- *                     to it. Holding it guarantees that no block of the
- *                     pageblock goes to or from released, spare or bad.
- *   region->lock      spinlock; protects state[], taggable, sites, nr[].
+ *   region->lock      spinlock; protects state[], taggable, sites, nr[], nr_lost.
  *                     Holding it guarantees that state and taggable bits agree.
+ *   mts_pool.lock     spinlock, see pool.c; zone->lock nests inside.
+ *   mts_site_lock     spinlock; additions to the tables of sites.
+ *   drain_lock        spinlock, see offline.c.
+ *   mts_policy_lock   spinlock; changes of the knobs.
+ *
+ * No lock is held while pages are taken: a changing block is the lock. Faults
+ * that find one changing wait for it, killably and for a bounded time, or go
+ * elsewhere.
  */
 #ifndef MTS_H
 #define MTS_H
 
 #include <linux/find.h>
 #include <linux/mm.h>
+#include <linux/mmzone.h>
 #include <linux/mutex.h>
 #include <linux/page-flags.h>
 #include <linux/spinlock.h>
 #include <linux/tag_storage.h>
 #include <linux/types.h>
+#include <linux/wait.h>
 
 #include "geometry.h"
 
 #define MTS_MAX_REGIONS		16
 /* Zones that a region's tag storage can be in: DMA, DMA32, NORMAL, MOVABLE */
 #define MTS_MAX_AREAS		4
-#define MTS_NR_TRANSITION_LOCKS	64
 /* Sites that are told apart; there are a handful in the kernel */
 #define MTS_SITE_BITS		6
 #define MTS_MAX_SITES		64U
@@ -91,13 +100,14 @@ struct mts_area {
  * @index:	number of the region, in names
  * @nr_areas:	number of @areas
  * @areas:	what can be given away
- * @transition:	see above
+ * @changed:	woken when a block is changing no more
  * @lock:	see above
  * @taggable:	a bit for each MTS_RATIO data pages, read by the kernel's hooks
  *		without a lock
  * @refill:	a bit for each MTS_RATIO data pages: some may be free, and
- *		allocations for tags look there. The kernel's, by
- *		tag_storage_note_free()
+ *		allocations for tags look there; mts_pool_note_free()
+ * @refill_from: where to begin to look in @refill, for each zone
+ * @requests:	a bit for each block: somebody waits for it, see reserve.c
  * @idle:	how many passes in a row have found each block without tags, up
  *		to U8_MAX
  * @fill:	how full of tagged pages the data block of each reserved block
@@ -108,21 +118,21 @@ struct mts_area {
  * @site:	for whom each block is reserved; NULL where page flags have it
  * @nr:		number of blocks in each state
  * @nr_site:	number of blocks held for each site; all others are nobody's, 0
- * @nr_lost:	number of bad blocks whose pages the module doesn't own
+ * @nr_lost:	number of bad blocks
  * @lost:	one of them
- * @held:	pages of data blocks whose tag block is bad
  */
 struct mts_region {
 	struct mts_geometry geo;
 	unsigned int index;
 	unsigned int nr_areas;
 	struct mts_area areas[MTS_MAX_AREAS];
-	/* held over what takes pages from the page allocator or gives them */
-	struct mutex transition[MTS_NR_TRANSITION_LOCKS];
+	wait_queue_head_t changed;
 	/* protects what follows */
 	spinlock_t lock;
 	unsigned long *taggable;
 	unsigned long *refill;
+	unsigned long refill_from[MAX_NR_ZONES];
+	unsigned long *requests;
 	u8 *idle;
 	u8 *fill;
 	s8 *sparse;
@@ -132,7 +142,6 @@ struct mts_region {
 	unsigned long nr_site[MTS_MAX_SITES];
 	unsigned long nr_lost;
 	unsigned long lost;
-	struct list_head held;
 };
 
 extern struct mts_region *mts_regions[MTS_MAX_REGIONS];
@@ -176,7 +185,12 @@ void mts_regions_destroy(void);
 int mts_regions_register(void);
 void mts_regions_unregister(void);
 struct mts_region *mts_region_of_data(unsigned long pfn);
-bool mts_is_storage(unsigned long pfn);
+struct mts_region *mts_region_of_storage(unsigned long pfn);
+
+static inline bool mts_is_storage(unsigned long pfn)
+{
+	return mts_region_of_storage(pfn);
+}
 
 static inline bool mts_state_is_free(enum mts_state state)
 {
@@ -185,19 +199,18 @@ static inline bool mts_state_is_free(enum mts_state state)
 }
 
 /* block.c */
-struct mutex *mts_block_transition(struct mts_region *r, unsigned long block);
-int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
-		const struct tag_storage_site *site);
-int mts_reserve_ready(unsigned long pfn, unsigned long nr_pages);
-unsigned int mts_take_demand(void);
-unsigned long mts_take_free(void);
-bool mts_clear_spare(void);
-unsigned long mts_close_spare(void);
+int mts_taggable(unsigned long pfn, unsigned long nr_pages);
+int mts_block_change(struct mts_region *r, unsigned long first,
+		     unsigned long nr, bool spare);
+void mts_block_changed(struct mts_region *r, unsigned long first,
+		       unsigned long nr, bool taken, unsigned int site);
+bool mts_block_reopen(struct mts_region *r, unsigned long block,
+		      unsigned int site);
 bool mts_block_close(struct mts_region *r, unsigned long block);
 bool mts_block_release(struct mts_region *r, unsigned long block);
 bool mts_block_is_tagged(const struct mts_region *r, unsigned long block);
-void mts_block_hold_data(struct mts_region *r, unsigned long block);
-int mts_take_back(bool wait);
+void mts_clear_spare(void);
+unsigned long mts_close_spare(void);
 
 /**
  * mts_page_is_tagged() - does a page have tags, or is it getting them?
@@ -212,8 +225,22 @@ static inline bool mts_page_is_tagged(const struct page *page)
 		test_bit(PG_mte_tagged, &page->flags);
 }
 
+/* pool.c */
+struct page *mts_pool_alloc(struct zone *zone);
+bool mts_pool_free(struct page *page);
+void mts_pool_drain(struct zone *zone);
+void mts_pool_trim(void);
+void mts_pool_note_free(unsigned long pfn);
+void mts_pool_forget(unsigned long pfn);
+unsigned long mts_pool_pages(void);
+int mts_pool_init(void);
+void mts_pool_exit(void);
+
 /* scrub.c */
-void mts_scrub_init(void);
+int mts_scrub_init(void);
+void mts_scrub_exit(void);
+bool mts_page_is_ours(unsigned long pfn);
+bool mts_block_can_be_cleaned(const struct mts_region *r, unsigned long block);
 void mts_scrub_for_tags(unsigned long tag_pfn, unsigned long nr_pages);
 void mts_scrub_for_data(unsigned long tag_pfn, unsigned long nr_pages,
 			unsigned long data_pfn, unsigned long nr_data_pages);
@@ -260,6 +287,8 @@ enum mts_release_when {
  *		elsewhere
  * @take_back_timeout_ms: how long going offline waits for one page that can't be
  *		moved
+ * @fault_wait_ms: how long a fault waits, at most, before it tries again to have
+ *		tag storage
  * @mprotect_inplace_pages: a data block with at least as many pages to be
  *		tagged is reserved in place; fewer pages are moved
  *
@@ -277,10 +306,12 @@ struct mts_policy {
 	unsigned int evacuate_batch_pages;
 	unsigned int reserve_tries;
 	unsigned int take_back_timeout_ms;
+	unsigned int fault_wait_ms;
 	unsigned int mprotect_inplace_pages;
 };
 
 extern struct mts_policy mts_policy;
+extern struct tag_storage_ops mts_ops;
 void mts_policy_ready(unsigned int *low, unsigned int *high);
 void mts_policy_apply(void);
 void mts_policy_debugfs(struct dentry *parent);
@@ -297,14 +328,21 @@ void mts_worker_stop(void);
 #define MTS_PASS_EVACUATE	BIT(1)	/* empty sparse blocks */
 #define MTS_PASS_HURRY		BIT(2)	/* also those that were not sparse so far */
 
+/* pass.c */
 unsigned long mts_pass(unsigned int flags);
+void mts_reserve_pass(void);
+bool mts_pass_has_work(void);
+bool mts_pass_moves(void);
+unsigned int mts_pass_idle(void);
+void mts_pass_wake(void);
+unsigned long mts_pass_excess(bool all);
 
 /* placement.c */
 
 /**
  * struct mts_survey - what a pass has found in the reserved blocks
  * @sparse_passes: passes that must have found a block sparse to empty it
- * @blocks:	blocks with tagged pages, without @kept_blocks
+ * @blocks:	blocks with tagged pages, without @kept_pages
  * @data_pages:	the pages of their data blocks
  * @tagged_pages: how many of these have tags
  * @free_pages:	how many of these are free
@@ -312,7 +350,7 @@ unsigned long mts_pass(unsigned int flags);
  * @sparse_free: free pages of these, by fill
  * @ready:	blocks the pages of which are all free
  * @waiting:	blocks without tags that are not released yet, but may be
- * @kept_blocks: blocks reserved for good: the zero page's, a crash kernel's
+ * @kept_pages:	tag storage reserved for good: of the zero page, a crash kernel
  * @evacuated:	tagged pages that were moved in this pass, without hurry
  */
 struct mts_survey {
@@ -325,7 +363,7 @@ struct mts_survey {
 	unsigned long sparse_free[MTS_RATIO + 1];
 	unsigned long ready;
 	unsigned long waiting;
-	unsigned long kept_blocks;
+	unsigned long kept_pages;
 	unsigned long evacuated;
 };
 
@@ -335,30 +373,13 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry);
 unsigned long mts_make_ready(unsigned long nr);
 
 /* site.c */
-#define MTS_SITE()							\
-({									\
-	static const struct tag_storage_site site = {			\
-		.file = "module/" KBUILD_BASENAME ".c",			\
-		.func = __func__, .line = __LINE__,			\
-	};								\
-	&site;								\
-})
-
-unsigned int mts_site_get(const struct tag_storage_site *site);
+unsigned int mts_site_get(unsigned long ip);
+unsigned int mts_site_of(const struct mts_region *r, unsigned long block);
 void mts_site_hold(struct mts_region *r, unsigned long block,
 		   unsigned int site);
 int mts_site_region_init(struct mts_region *r);
 struct seq_file;
 void mts_site_show(struct seq_file *m);
-
-/* alloc.c */
-#if IS_ENABLED(CONFIG_MEM_ALLOC_PROFILING)
-void mts_alloc_show(struct seq_file *m);
-#else
-static inline void mts_alloc_show(struct seq_file *m)
-{
-}
-#endif
 
 /* stats.c */
 #define MTS_STATS(X)							\
@@ -376,6 +397,10 @@ static inline void mts_alloc_show(struct seq_file *m)
 	X(RESERVE_FEW, "reserve_few")		/* better to move the pages */ \
 	X(RESERVE_REFUSED, "reserve_refused")	/* can't have tags */	\
 	X(MIGRATED_PAGES, "migrated_pages")	/* made room for tags */ \
+	/* on access, which found no storage; moved; told to wait */	\
+	X(FAULTS, "faults_on_access")					\
+	X(FAULTS_MOVED, "faults_moved")					\
+	X(FAULTS_RETRIED, "faults_retried")				\
 	X(RELEASED, "released")						\
 	X(RELEASE_UNDONE, "release_undone")	/* tagged meanwhile */	\
 	X(RELEASE_PASSES, "release_passes")				\
@@ -423,15 +448,39 @@ static inline void mts_count(enum mts_stat stat)
 	mts_count_add(stat, 1);
 }
 
-/* drain.c */
-void mts_drain_start(void);
-void mts_drain_wait(struct mts_region *r, unsigned long block, int ret);
-void mts_drain_go_on(void);
-void mts_drain_finish(int ret);
-void mts_drain_reset(void);
-void mts_drain_show(struct seq_file *m);
+/* reserve.c */
 
-/* check.c */
+/* What to do when tag storage isn't free */
+enum mts_effort {
+	MTS_TAKE_FREE,		/* give up */
+	MTS_TAKE_LIGHT,		/* move what moves without waiting */
+	MTS_TAKE_WAIT,		/* all that can be done */
+};
+
+int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
+		unsigned long ip);
+int mts_move(unsigned long pfn, unsigned long ip);
+int mts_wait(void);
+int mts_take_pages(unsigned long pfn, unsigned long nr, enum mts_effort effort,
+		   enum mts_op *op);
+int mts_block_reserve(struct mts_region *r, unsigned long block,
+		      enum mts_effort effort, unsigned int site);
+int mts_reserve(unsigned long pfn, unsigned long nr_pages,
+		enum mts_effort effort, unsigned int site);
+unsigned int mts_take_demand(void);
+void mts_requests_flush(void);
+int mts_requests_init(void);
+void mts_requests_exit(void);
+
+/* offline.c */
+int mts_take_all(bool wait);
+void mts_take_free(void);
+void mts_offline_start(void);
+void mts_offline_finish(int ret);
+void mts_offline_reset(void);
+void mts_offline_show(struct seq_file *m);
+
+/* scrub_check.c */
 int mts_scrub_check(unsigned long nr);
 
 /* inject.c */

@@ -2,8 +2,7 @@
 /*
  * Placement: tagged pages in few, full blocks, and blocks ready for more.
  *
- * The page allocator takes pages for tags from blocks that have some already
- * (tag_storage_next_chunk() in the kernel). What is freed leaves holes, so
+ * Pages for tags are taken from blocks that have some already (pool.c). What is freed leaves holes, so
  * blocks that have become sparse are emptied into others here. Blocks that are
  * free and taggable save a fault the work of reserving one; how many are kept
  * follows the demand.
@@ -27,6 +26,9 @@
 
 /* Don't allocate more than that at a time to make blocks ready */
 #define MTS_READY_BATCH		256
+
+/* Nor migrate more pages */
+#define MTS_MIGRATE_BATCH	256
 
 /**
  * mts_block_survey() - look at the pages of a reserved block's data block
@@ -66,7 +68,7 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 
 	if (kept) {
 		/* Tagged for good, as mts_block_is_tagged() has it */
-		s->kept_blocks++;
+		s->kept_pages += mts_block_pages(&r->geo);
 		r->sparse[block] = S8_MIN;
 		return true;
 	}
@@ -95,7 +97,7 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 	}
 	if (free) {
 		s->free_pages += free;
-		tag_storage_note_free(hole);
+		mts_pool_note_free(hole);
 	}
 	return true;
 }
@@ -145,7 +147,7 @@ static void note_free_range(unsigned long pfn, unsigned long nr)
 	unsigned long end = pfn + nr;
 
 	for (; pfn < end; pfn += MTS_RATIO)
-		tag_storage_note_free(pfn);
+		mts_pool_note_free(pfn);
 }
 
 /* Isolate pages without tags in blocks with a fill from @from to below @to */
@@ -205,6 +207,30 @@ static unsigned long make_holes(struct mts_survey *s, unsigned int limit)
 				    MIGRATE_SYNC_LIGHT);
 	mts_count_add(MTS_STAT_CLEARED, pages);
 	s->free_pages += pages;
+	return pages;
+}
+
+/*
+ * Not more than migrate_pages() allocates targets for before it frees pages. These
+ * come from what is taggable on the free lists, not from where they, or others,
+ * have just come from.
+ */
+static unsigned long migrate_tagged(struct list_head *folios)
+{
+	unsigned long n, pages = 0;
+
+	while (!list_empty(folios)) {
+		struct list_head *pos = folios;
+		LIST_HEAD(batch);
+
+		for (n = 0; n < MTS_MIGRATE_BATCH && pos->next != folios; n++)
+			pos = pos->next;
+		list_cut_position(&batch, folios, pos);
+		mts_pool_drain(NULL);
+		pages += tag_storage_migrate(&batch, GFP_HIGHUSER_MOVABLE |
+					     __GFP_ZEROTAGS | __GFP_NORETRY |
+					     __GFP_NOWARN, MIGRATE_SYNC_LIGHT);
+	}
 	return pages;
 }
 
@@ -278,9 +304,7 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 					    s->data_pages / s->blocks));
 	mts_count_add(MTS_STAT_EVACUATE_TRIED, pages);
 	trace_evacuate_start(closed, pages);
-	pages = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE |
-				    __GFP_TAGGED | __GFP_NORETRY | __GFP_NOWARN,
-				    MIGRATE_SYNC_LIGHT);
+	pages = migrate_tagged(&folios);
 	mts_count_add(MTS_STAT_EVACUATED, pages);
 	s->evacuated = hurry ? 0 : pages;
 	if (pages)
@@ -294,7 +318,7 @@ static struct page *alloc_data_block(unsigned int order)
 {
 	if (order > MAX_PAGE_ORDER)
 		return NULL;
-	return alloc_pages(GFP_HIGHUSER_MOVABLE | __GFP_TAGGED | __GFP_NORETRY |
+	return alloc_pages(GFP_HIGHUSER_MOVABLE | __GFP_ZEROTAGS | __GFP_NORETRY |
 			   __GFP_NOWARN, order);
 }
 
@@ -326,7 +350,8 @@ unsigned long mts_make_ready(unsigned long nr)
 		if (!page)
 			break;
 		list_add_tail(&page->lru, &pages);
-		if (mts_reserve_ready(page_to_pfn(page), 1UL << order))
+		if (mts_reserve(page_to_pfn(page), 1UL << order, MTS_TAKE_WAIT,
+				mts_site_get(_THIS_IP_)))
 			break;
 	}
 	mts_count_add(MTS_STAT_MADE_READY, ready);

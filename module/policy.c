@@ -73,6 +73,7 @@ static const struct mts_knob mts_knobs[] = {
 	MTS_NUMBER(evacuate_batch_pages, 1, 65536),
 	MTS_NUMBER(reserve_tries, 1, 100),
 	MTS_NUMBER(take_back_timeout_ms, 0, 600000),
+	MTS_NUMBER(fault_wait_ms, 1, 10000),
 	MTS_NUMBER(mprotect_inplace_pages, 0, 32),
 };
 
@@ -88,6 +89,7 @@ static const struct mts_knob mts_knobs[] = {
 	.evacuate_batch_pages = 256,					\
 	.reserve_tries = 3,						\
 	.take_back_timeout_ms = 4000,					\
+	.fault_wait_ms = 20,						\
 	.mprotect_inplace_pages = 2
 
 struct mts_policy mts_policy = { MTS_POLICY_DEFAULT };
@@ -118,6 +120,7 @@ static const struct mts_preset mts_presets[] = {
 		.evacuate_batch_pages = 256,
 		.reserve_tries = 3,
 		.take_back_timeout_ms = 4000,
+		.fault_wait_ms = 20,
 		.mprotect_inplace_pages = 2,
 	} },
 	{ "server", {
@@ -132,6 +135,7 @@ static const struct mts_preset mts_presets[] = {
 		.evacuate_batch_pages = 1024,
 		.reserve_tries = 5,
 		.take_back_timeout_ms = 30000,
+		.fault_wait_ms = 20,
 		.mprotect_inplace_pages = 2,
 	} },
 	{ "debug", {
@@ -146,6 +150,7 @@ static const struct mts_preset mts_presets[] = {
 		.evacuate_batch_pages = 65536,
 		.reserve_tries = 1,
 		.take_back_timeout_ms = 4000,
+		.fault_wait_ms = 20,
 		.mprotect_inplace_pages = 2,
 	} },
 };
@@ -179,15 +184,14 @@ void mts_policy_ready(unsigned int *low, unsigned int *high)
 void mts_policy_apply(void)
 {
 	/* When it is off the worker keeps the storage. Use what is left last. */
-	static const enum tag_storage_data_use data_use[] = {
-		[MTS_DATA_LAST_RESORT] = TAG_STORAGE_LAST_RESORT,
+	static const enum tag_storage_lend lend[] = {
+		[MTS_DATA_LAST_RESORT] = TAG_STORAGE_LAST,
 		[MTS_DATA_BALANCED] = TAG_STORAGE_BALANCED,
 		[MTS_DATA_FIRST] = TAG_STORAGE_FIRST,
-		[MTS_DATA_OFF] = TAG_STORAGE_LAST_RESORT,
+		[MTS_DATA_OFF] = TAG_STORAGE_LAST,
 	};
 
-	WRITE_ONCE(tag_storage_data_use,
-		   data_use[READ_ONCE(mts_policy.data_use)]);
+	WRITE_ONCE(mts_ops.lend, lend[READ_ONCE(mts_policy.data_use)]);
 }
 
 static int knob_show(struct seq_file *m, void *v)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /proc/mte_tag_storage: who holds tag storage, and who allocated the memory
- * that has tags.
+ * /proc/mte_tag_storage: who holds tag storage.
  */
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
@@ -13,7 +12,6 @@ static int mts_proc_show(struct seq_file *m, void *v)
 	seq_puts(m, MTS_PROC_HEADER "\n");
 	seq_puts(m, "#     <size>  <calls> <tag info>\n");
 	mts_site_show(m);
-	mts_alloc_show(m);
 	return 0;
 }
 

@@ -33,18 +33,32 @@ struct mts_region *mts_region_of_data(unsigned long pfn)
 }
 
 /**
- * mts_is_storage() - is this page part of any tag storage?
+ * mts_region_of_storage() - find the region whose tag storage a page is part of
  * @pfn:	the page
+ *
+ * Return: the region or NULL.
  */
-bool mts_is_storage(unsigned long pfn)
+struct mts_region *mts_region_of_storage(unsigned long pfn)
 {
 	struct mts_region *r;
 	unsigned int i;
 
 	for_each_mts_region(r, i)
 		if (mts_stores_pfn(&r->geo, pfn))
-			return true;
-	return false;
+			return r;
+	return NULL;
+}
+
+/* Does firmware, and nobody else, have all of this memory? */
+static bool range_is_reserved(unsigned long pfn, unsigned long nr)
+{
+	for (; nr; nr--, pfn++) {
+		struct page *page = pfn_to_online_page(pfn);
+
+		if (!page || !PageReserved(page) || page_count(page) != 1)
+			return false;
+	}
+	return true;
 }
 
 /* Cut the tag storage into runs of whole pageblocks (and blocks) of a zone */
@@ -78,6 +92,7 @@ static void region_free(struct mts_region *r)
 {
 	kvfree(r->taggable);
 	kvfree(r->refill);
+	kvfree(r->requests);
 	kvfree(r->idle);
 	kvfree(r->fill);
 	kvfree(r->sparse);
@@ -98,7 +113,6 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo)
 {
 	unsigned long nr_blocks = mts_nr_blocks(geo);
 	struct mts_region *r;
-	unsigned int i;
 
 	r = kzalloc(sizeof(*r), GFP_KERNEL);
 	if (!r)
@@ -106,18 +120,18 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo)
 
 	r->geo = *geo;
 	spin_lock_init(&r->lock);
-	INIT_LIST_HEAD(&r->held);
-	for (i = 0; i < MTS_NR_TRANSITION_LOCKS; i++)
-		mutex_init(&r->transition[i]);
+	init_waitqueue_head(&r->changed);
 	r->taggable = kvcalloc(BITS_TO_LONGS(geo->tag_pages), sizeof(long),
 			       GFP_KERNEL);
 	r->refill = kvcalloc(BITS_TO_LONGS(geo->tag_pages), sizeof(long),
 			     GFP_KERNEL);
+	r->requests = kvcalloc(BITS_TO_LONGS(nr_blocks), sizeof(long),
+			       GFP_KERNEL);
 	r->idle = kvcalloc(nr_blocks, sizeof(*r->idle), GFP_KERNEL);
 	r->fill = kvcalloc(nr_blocks, sizeof(*r->fill), GFP_KERNEL);
 	r->sparse = kvcalloc(nr_blocks, sizeof(*r->sparse), GFP_KERNEL);
 	r->state = kvcalloc(nr_blocks, sizeof(*r->state), GFP_KERNEL);
-	if (!r->taggable || !r->refill || !r->idle || !r->fill ||
+	if (!r->taggable || !r->refill || !r->requests || !r->idle || !r->fill ||
 	    !r->sparse || !r->state || mts_site_region_init(r)) {
 		region_free(r);
 		return ERR_PTR(-ENOMEM);
@@ -170,7 +184,7 @@ static void set_area_state(struct mts_region *r, const struct mts_area *area,
  */
 int mts_regions_register(void)
 {
-	unsigned int site = mts_site_get(MTS_SITE());
+	unsigned int site = mts_site_get(_THIS_IP_);
 	struct mts_region *r;
 	unsigned int i, j, n = 0;
 
@@ -182,9 +196,11 @@ int mts_regions_register(void)
 			char name[16];
 
 			snprintf(name, sizeof(name), "mts-%u", n++);
-			cma = cma_register_late(PFN_PHYS(area->pfn),
-						area->nr_pages << PAGE_SHIFT,
-						name);
+			cma = ERR_PTR(-EBUSY);
+			if (range_is_reserved(area->pfn, area->nr_pages))
+				cma = cma_register_late(PFN_PHYS(area->pfn),
+							area->nr_pages << PAGE_SHIFT,
+							name);
 			if (IS_ERR(cma)) {
 				phys_addr_t base = PFN_PHYS(area->pfn);
 

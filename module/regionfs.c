@@ -22,6 +22,7 @@ static const char map_chars[] = {
 	[MTS_STATIC] = '=',
 	[MTS_RESERVED] = '#',
 	[MTS_CLOSING] = '~',
+	[MTS_CHANGING] = '^',
 	[MTS_RELEASED] = '.',
 	[MTS_SPARE] = '+',
 	[MTS_BAD] = '!',

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who holds tag storage: an account per place in the code that asked for it.
+ * Who holds tag storage: an account per function of the kernel that asked for it.
  *
  * A reserved block refers to its site in bits of page->flags of its first page
  * that no field of this kernel's uses. The module owns the page and clears them
@@ -10,11 +10,13 @@
 
 #include <linux/atomic.h>
 #include <linux/bitops.h>
+#include <linux/kallsyms.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
 #include <linux/version.h>
 
 #include "mts.h"
@@ -34,60 +36,91 @@
 
 /*
  * MTS_SITE_TABLE: a build can do as if they didn't fit, to test the table.
- * MTS_BREAK_RESERVATION: it doesn't own the pages.
  */
 #define SITE_IN_FLAGS							\
-	(!IS_ENABLED(MTS_SITE_TABLE) &&					\
-	 !IS_ENABLED(MTS_BREAK_RESERVATION) && !SITE_BITS_TAKEN &&	\
+	(!IS_ENABLED(MTS_SITE_TABLE) && !SITE_BITS_TAKEN &&		\
 	 SITE_FREE_BITS >= MTS_SITE_BITS)
 
 static_assert(BIT(MTS_SITE_BITS) == MTS_MAX_SITES);
 
+/* Places in the code that are told apart, before their functions are known */
+#define MTS_MAX_IPS	(2 * MTS_MAX_SITES)
+
 struct mts_site {
-	const struct tag_storage_site *site;
+	char func[KSYM_NAME_LEN];
+	bool ours;
 	atomic64_t calls;
 };
 
-/* Protects the addition of sites; lookups pair with the release below */
+struct mts_ip {
+	unsigned long ip;
+	unsigned int site;
+};
+
+/* Protects additions; lookups pair with smp_store_release() in site_add() */
 static DEFINE_SPINLOCK(mts_site_lock);
 static struct mts_site mts_sites[MTS_MAX_SITES];
 static unsigned int mts_nr_sites = 1;	/* 0 is nobody */
+static struct mts_ip mts_ips[MTS_MAX_IPS];
+static unsigned int mts_nr_ips;
 
-static unsigned int site_find(const struct tag_storage_site *site,
-			      unsigned int nr)
+static unsigned int site_find(unsigned long ip, unsigned int nr)
 {
 	unsigned int i;
 
-	for (i = 1; i < nr; i++)
-		if (mts_sites[i].site == site)
-			return i;
+	for (i = 0; i < nr; i++)
+		if (mts_ips[i].ip == ip)
+			return mts_ips[i].site;
 	return 0;
+}
+
+/* The site of a place that is new. What doesn't fit counts as the last one. */
+static unsigned int site_add(unsigned long ip)
+{
+	char name[KSYM_SYMBOL_LEN] = "do_fault_on_access";
+	unsigned int i;
+	char *module;
+
+	lockdep_assert_held(&mts_site_lock);
+	if (ip)
+		sprint_symbol_no_offset(name, ip);
+	module = strchr(name, ' ');
+	if (module)
+		*module = '\0';
+
+	for (i = 1; i < mts_nr_sites; i++)
+		if (!strcmp(mts_sites[i].func, name))
+			break;
+	i = min(i, MTS_MAX_SITES - 1U);
+	if (i == mts_nr_sites) {
+		strscpy(mts_sites[i].func, name);
+		mts_sites[i].ours = module;
+		/* Pairs with smp_load_acquire() in mts_site_show() */
+		smp_store_release(&mts_nr_sites, i + 1);
+	}
+	if (mts_nr_ips < MTS_MAX_IPS) {
+		mts_ips[mts_nr_ips] = (struct mts_ip){ .ip = ip, .site = i };
+		/* Pairs with smp_load_acquire() in mts_site_get() */
+		smp_store_release(&mts_nr_ips, mts_nr_ips + 1);
+	}
+	return i;
 }
 
 /**
  * mts_site_get() - count a call of a site
- * @site:	the site, static data of the kernel or this module
+ * @ip:		where the call comes from; 0 for a fault on access
  *
  * Context: Any.
- * Return: its number. When there are too many sites the last one stands for
- * all that came later.
+ * Return: the number of the function it is in.
  */
-unsigned int mts_site_get(const struct tag_storage_site *site)
+unsigned int mts_site_get(unsigned long ip)
 {
-	/* Pairs with smp_store_release() below */
-	unsigned int id = site_find(site, smp_load_acquire(&mts_nr_sites));
+	/* Pairs with smp_store_release() in site_add() */
+	unsigned int id = site_find(ip, smp_load_acquire(&mts_nr_ips));
 
 	if (!id) {
 		spin_lock(&mts_site_lock);
-		id = site_find(site, mts_nr_sites);
-		if (!id) {
-			id = min(mts_nr_sites, MTS_MAX_SITES - 1U);
-			if (id == mts_nr_sites) {
-				mts_sites[id].site = site;
-				/* Pairs with smp_load_acquire() in readers */
-				smp_store_release(&mts_nr_sites, id + 1);
-			}
-		}
+		id = site_find(ip, mts_nr_ips) ?: site_add(ip);
 		spin_unlock(&mts_site_lock);
 	}
 	atomic64_inc(&mts_sites[id].calls);
@@ -99,7 +132,15 @@ static struct page *site_page(const struct mts_region *r, unsigned long block)
 	return pfn_to_page(mts_block_tag_pfn(&r->geo, block));
 }
 
-static unsigned int site_of(const struct mts_region *r, unsigned long block)
+/**
+ * mts_site_of() - for whom is a block reserved?
+ * @r:		the region
+ * @block:	the block
+ *
+ * Context: Any; final with r->lock.
+ * Return: number of the site, 0 if it isn't reserved.
+ */
+unsigned int mts_site_of(const struct mts_region *r, unsigned long block)
 {
 	if (!SITE_IN_FLAGS)
 		return r->site[block];
@@ -118,7 +159,7 @@ void mts_site_hold(struct mts_region *r, unsigned long block,
 		   unsigned int site)
 {
 	lockdep_assert_held(&r->lock);
-	r->nr_site[site_of(r, block)]--;
+	r->nr_site[mts_site_of(r, block)]--;
 	r->nr_site[site]++;
 	/* Memory failure and others may change other bits of the flags */
 	if (SITE_IN_FLAGS)
@@ -164,14 +205,13 @@ void mts_site_show(struct seq_file *m)
 		spin_unlock(&r->lock);
 	}
 
-	/* Pairs with smp_store_release() in mts_site_get() */
+	/* Pairs with smp_store_release() in site_add() */
 	nr = smp_load_acquire(&mts_nr_sites);
 	for (i = 1; i < nr; i++) {
 		const struct mts_site *s = &mts_sites[i];
 
-		seq_printf(m, "%12lu %8llu %s:%u func:%s\n",
-			   pages[i] << PAGE_SHIFT,
-			   (u64)atomic64_read(&s->calls), s->site->file,
-			   s->site->line, s->site->func);
+		seq_printf(m, "%12lu %8llu %s:0 func:%s\n",
+			   pages[i] << PAGE_SHIFT, (u64)atomic64_read(&s->calls),
+			   s->ours ? KBUILD_MODNAME : "vmlinux", s->func);
 	}
 }

@@ -10,8 +10,6 @@
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
-#include <linux/slab.h>
-#include <linux/vmstat.h>
 
 #include "mts.h"
 
@@ -167,23 +165,6 @@ static void show_bytes(struct seq_file *m, const char *key,
 	seq_printf(m, "%s_bytes %lu\n", key, pages << PAGE_SHIFT);
 }
 
-/* The kernel's own counters, also in /proc/vmstat, since boot */
-static void show_faults(struct seq_file *m)
-{
-#ifdef CONFIG_VM_EVENT_COUNTERS
-	unsigned long *events = kmalloc_array(NR_VM_EVENT_ITEMS,
-					      sizeof(*events), GFP_KERNEL);
-
-	if (!events)
-		return;
-	all_vm_events(events);
-	seq_printf(m, "faults_on_access %lu\n", events[TAG_FAULT]);
-	seq_printf(m, "faults_moved %lu\n", events[TAG_FAULT_MOVED]);
-	seq_printf(m, "faults_retried %lu\n", events[TAG_FAULT_RETRY]);
-	kfree(events);
-#endif
-}
-
 /* The statistics: a format version, then "key value" lines */
 void mts_stats_show(struct seq_file *m)
 {
@@ -213,7 +194,8 @@ void mts_stats_show(struct seq_file *m)
 			   nr[state]);
 	show_bytes(m, "carveout", pages_total);
 	show_bytes(m, "static", pages[MTS_STATIC]);
-	show_bytes(m, "reserved", pages[MTS_RESERVED] + pages[MTS_CLOSING]);
+	show_bytes(m, "reserved", pages[MTS_RESERVED] + pages[MTS_CLOSING] +
+		   pages[MTS_CHANGING]);
 	show_bytes(m, "released", pages[MTS_RELEASED] + pages[MTS_SPARE]);
 	show_bytes(m, "bad", pages[MTS_BAD]);
 	tagged = tagged_pages();
@@ -226,7 +208,6 @@ void mts_stats_show(struct seq_file *m)
 		   sum_of(MTS_STAT_RESERVE_FAILED_RECLAIM) +
 		   sum_of(MTS_STAT_RESERVE_FAILED_NOMEM) +
 		   sum_of(MTS_STAT_RESERVE_FAILED_KILLED));
-	show_faults(m);
 	sum_latency(&sum, MTS_OP_RESERVE_FAST);
 	sum_latency(&sum, MTS_OP_RESERVE_MOVED);
 	sum_latency(&sum, MTS_OP_RESERVE_SLOW);

@@ -11,25 +11,22 @@
 
 #include <linux/tracepoint.h>
 
-/* Somebody needs tag storage that isn't reserved: a fault, ptrace, a trigger */
+/* Somebody needs tag storage that isn't reserved. Caller 0: a fault on access. */
 TRACE_EVENT(request,
-	TP_PROTO(unsigned long pfn, unsigned long nr_pages, const char *func,
-		 unsigned int line),
-	TP_ARGS(pfn, nr_pages, func, line),
+	TP_PROTO(unsigned long pfn, unsigned long nr_pages, unsigned long ip),
+	TP_ARGS(pfn, nr_pages, ip),
 	TP_STRUCT__entry(
 		__field(unsigned long, pfn)
 		__field(unsigned long, nr_pages)
-		__string(func, func)
-		__field(unsigned int, line)
+		__field(unsigned long, ip)
 	),
 	TP_fast_assign(
 		__entry->pfn = pfn;
 		__entry->nr_pages = nr_pages;
-		__assign_str(func);
-		__entry->line = line;
+		__entry->ip = ip;
 	),
-	TP_printk("pfn=0x%lx nr_pages=%lu func=%s line=%u", __entry->pfn,
-		  __entry->nr_pages, __get_str(func), __entry->line)
+	TP_printk("pfn=0x%lx nr_pages=%lu caller=%pS", __entry->pfn,
+		  __entry->nr_pages, (void *)__entry->ip)
 );
 
 DECLARE_EVENT_CLASS(mts_block,

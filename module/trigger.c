@@ -29,7 +29,7 @@ static int trigger_reserve(char *word)
 	r = mts_region_of_data(pfn);
 	if (!r || !mts_serves_pfn(&r->geo, pfn + nr - 1))
 		return -EINVAL;
-	return mts_reserve(pfn, nr, MTS_RATIO, MTS_SITE());
+	return mts_reserve(pfn, nr, MTS_TAKE_WAIT, mts_site_get(_THIS_IP_));
 }
 
 /* Give back at once what has no tags */
@@ -50,7 +50,7 @@ static int trigger_evacuate(char *word)
 	return 0;
 }
 
-/* See check.c; the number of blocks */
+/* See scrub_check.c; the number of blocks */
 static int trigger_scrub_check(char *word)
 {
 	unsigned long nr;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The background worker: gives back blocks whose pages have no tags any more,
- * empties those that have few, and keeps some ready. Memory pressure hurries it.
+ * When there is a pass: the background worker, and memory pressure that hurries it.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -23,9 +22,6 @@
 /* So much shorter is the interval while tagged pages can be moved together */
 #define MTS_EVACUATE_SPEED	4
 
-/* Passes in a row that find a block sparse before it is emptied */
-#define MTS_SPARSE_PASSES	2
-
 /*
  * From one pass to the next that the shrinker can ask for: at least this, and at
  * least so many times what the last one took.
@@ -33,221 +29,17 @@
 #define MTS_PRESSURE_INTERVAL_MS	20
 #define MTS_PRESSURE_SHARE		16
 
+/* Pages in the pool that are worth it to drain it under pressure */
+#define POOL_WORTH		MTS_RATIO
+
 static struct workqueue_struct *mts_wq;
 static struct shrinker *mts_shrinker;
-static atomic_t __maybe_unused broken_passes;
-
-/* What the last pass has found. Holds mts_state_mutex. */
-static struct mts_survey survey;
-/* Reservations by faults in a pass, halved with each pass that has fewer */
-static unsigned int demand_rate;
-
-/* Read without a lock: how often the interval is doubled now */
-static unsigned int backoff;
-/* Pages of reserved tag storage beyond what the tagged pages need */
-static unsigned long excess_pages;
 /* The shrinker was called; its next call that counts comes after this */
 static bool pressure;
 static unsigned long next_pressure;
 
 static void mts_pass_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(mts_work, mts_pass_work);
-
-/* May blocks without tags be released, as far as the policy is concerned? */
-static bool may_release(unsigned int flags)
-{
-	lockdep_assert_held(&mts_state_mutex);
-	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
-		return false;
-	if (flags & MTS_PASS_ALL_IDLE)
-		return true;
-	if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
-	    survey.blocks)
-		return false;
-	return READ_ONCE(mts_policy.release) != MTS_RELEASE_NEVER;
-}
-
-/* Another pass found no tags: has the policy had enough of them? */
-static bool is_idle(struct mts_region *r, unsigned long block)
-{
-	u8 idle = READ_ONCE(r->idle[block]);
-
-	if (idle < U8_MAX)
-		WRITE_ONCE(r->idle[block], ++idle);
-	return READ_ONCE(mts_policy.release) == MTS_RELEASE_EAGER ||
-		idle >= READ_ONCE(mts_policy.idle_passes);
-}
-
-/* How many blocks to keep ready: as many as were needed in a pass of late */
-static unsigned int ready_target(void)
-{
-	unsigned int low, high;
-
-	mts_policy_ready(&low, &high);
-	demand_rate = max(mts_take_demand(), demand_rate / 2);
-	return clamp(demand_rate, low, high);
-}
-
-/* What bad blocks serve becomes free now and then */
-static void hold_bad(void)
-{
-	struct mts_region *r;
-	unsigned long block;
-	unsigned int i;
-
-	for_each_mts_region(r, i) {
-		if (!READ_ONCE(r->nr[MTS_BAD]))
-			continue;
-		for (block = 0; block < mts_nr_blocks(&r->geo); block++)
-			if (READ_ONCE(r->state[block]) == MTS_BAD)
-				mts_block_hold_data(r, block);
-	}
-}
-
-/* Look at all reserved blocks, close those that are to be released */
-static unsigned long close_idle(unsigned int flags, unsigned int keep)
-{
-	struct mts_survey s = {
-		.sparse_passes = flags & MTS_PASS_HURRY ? 1 : MTS_SPARSE_PASSES,
-	};
-	bool may = may_release(flags), all = flags & MTS_PASS_ALL_IDLE;
-	unsigned long block, closing = 0;
-	struct mts_region *r;
-	unsigned int i;
-
-	for_each_mts_region(r, i) {
-		for_each_taggable_block(r, block) {
-			unsigned long ready = s.ready;
-
-			if (READ_ONCE(r->state[block]) != MTS_RESERVED)
-				continue;
-			cond_resched();
-			if (mts_block_survey(r, block, &s)) {
-				WRITE_ONCE(r->idle[block], 0);
-				continue;
-			}
-			if (!may || (s.ready > ready && s.ready <= keep))
-				continue;
-			if (all || is_idle(r, block))
-				closing += mts_block_close(r, block);
-			else
-				s.waiting++;
-		}
-	}
-	survey = s;
-	return closing;
-}
-
-static unsigned long release_closing(unsigned long nr, unsigned int flags)
-{
-	unsigned long block, released = 0;
-	struct mts_region *r;
-	unsigned int i;
-
-	/*
-	 * Wait for those who have seen the taggable bits set: for some ticks, or
-	 * at the price of an interrupt to the CPUs that run kernel code
-	 */
-	if (flags & MTS_PASS_HURRY)
-		synchronize_rcu_expedited();
-	else
-		synchronize_rcu();
-
-	for_each_mts_region(r, i) {
-		for (block = 0; nr && block < mts_nr_blocks(&r->geo); block++) {
-			if (READ_ONCE(r->state[block]) != MTS_CLOSING)
-				continue;
-			nr--;
-			cond_resched();
-			released += mts_block_release(r, block);
-		}
-	}
-	return released;
-}
-
-static unsigned long count_excess(void)
-{
-	unsigned long needed = DIV_ROUND_UP(survey.tagged_pages, MTS_RATIO);
-	unsigned long pages[MTS_NR_STATES];
-
-	mts_stats_pages(pages);
-	return pages[MTS_RESERVED] - min(pages[MTS_RESERVED], needed);
-}
-
-/**
- * mts_pass() - release blocks that have no tagged page, and what goes with it
- * @flags:	MTS_PASS_*
- *
- * Without flags as the policy says, which includes to make blocks ready when
- * there is demand.
- *
- * Context: Holds mts_state_mutex. Sleeps.
- * Return: number of blocks released.
- */
-unsigned long mts_pass(unsigned int flags)
-{
-	unsigned long tagged = survey.tagged_pages, closing, released = 0;
-	unsigned int keep;
-
-	lockdep_assert_held(&mts_state_mutex);
-	/* A broken build doesn't own what it calls reserved later */
-	if (IS_ENABLED(MTS_BREAK_RESERVATION) &&
-	    atomic_inc_return(&broken_passes) > 1)
-		return 0;
-
-	mts_count(MTS_STAT_RELEASE_PASSES);
-	keep = flags & MTS_PASS_ALL_IDLE ? 0 : ready_target();
-	hold_bad();
-	closing = close_idle(flags, keep);
-	if (may_release(flags))
-		closing += mts_close_spare();
-	if (flags & MTS_PASS_EVACUATE)
-		closing += mts_evacuate(&survey, flags & MTS_PASS_HURRY);
-	if (closing)
-		released = release_closing(closing, flags);
-	/* Pages that are not taggable any more had better be whole chunks again */
-	tag_storage_trim_lists(released > 0);
-	if (survey.ready < keep)
-		mts_make_ready(keep);
-
-	if (closing || keep || survey.waiting || survey.tagged_pages != tagged)
-		WRITE_ONCE(backoff, 0);
-	else if (backoff < MTS_MAX_BACKOFF)
-		WRITE_ONCE(backoff, backoff + 1);
-	WRITE_ONCE(excess_pages, count_excess());
-	return released;
-}
-
-/* Do what is left to do for the reserving policies */
-static void reserve_pass(void)
-{
-	lockdep_assert_held(&mts_state_mutex);
-	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
-		mts_take_free();
-	else if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
-		 survey.blocks)
-		mts_take_back(false);
-}
-
-/*
- * Blocks are reserved that can be released, memory of bad ones has to be taken
- * out of use, or the policy wants blocks reserved.
- */
-static bool have_work(void)
-{
-	unsigned int i, low, high;
-	struct mts_region *r;
-
-	mts_policy_ready(&low, &high);
-	if (low || READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
-		return true;
-	for_each_mts_region(r, i)
-		if (READ_ONCE(r->nr[MTS_RESERVED]) >
-		    READ_ONCE(survey.kept_blocks) ||
-		    READ_ONCE(r->nr[MTS_BAD]))
-			return true;
-	return false;
-}
 
 static unsigned long pass_interval(void)
 {
@@ -257,9 +49,9 @@ static unsigned long pass_interval(void)
 /* Until the next pass. What is good for something goes on soon. */
 static unsigned long next_interval(void)
 {
-	if (READ_ONCE(survey.evacuated))
+	if (mts_pass_moves())
 		return max(pass_interval() / MTS_EVACUATE_SPEED, 1UL);
-	return pass_interval() << READ_ONCE(backoff);
+	return pass_interval() << min(mts_pass_idle(), MTS_MAX_BACKOFF);
 }
 
 /*
@@ -300,7 +92,7 @@ static void mts_pass_work(struct work_struct *work)
 		if (mts_is_online()) {
 			mts_pass(MTS_PASS_EVACUATE |
 				 (hurry ? MTS_PASS_ALL_IDLE | MTS_PASS_HURRY : 0));
-			reserve_pass();
+			mts_reserve_pass();
 		}
 		mutex_unlock(&mts_state_mutex);
 	}
@@ -308,7 +100,7 @@ static void mts_pass_work(struct work_struct *work)
 		    (jiffies - start) * MTS_PRESSURE_SHARE);
 	WRITE_ONCE(next_pressure, jiffies + pause);
 	WRITE_ONCE(pressure, false);
-	if (mts_is_online() && have_work())
+	if (mts_is_online() && mts_pass_has_work())
 		queue_delayed_work(mts_wq, &mts_work, next_interval());
 }
 
@@ -319,8 +111,8 @@ static void mts_pass_work(struct work_struct *work)
  */
 void mts_worker_kick(void)
 {
-	if (READ_ONCE(backoff)) {
-		WRITE_ONCE(backoff, 0);
+	if (mts_pass_idle()) {
+		mts_pass_wake();
 		mod_delayed_work(mts_wq, &mts_work, pass_interval());
 	} else {
 		queue_delayed_work(mts_wq, &mts_work, pass_interval());
@@ -339,19 +131,6 @@ void mts_policy_changed(void)
 	mod_delayed_work(mts_wq, &mts_work, pass_interval());
 }
 
-/* Pages of tag storage held for tags, except for good */
-static unsigned long reserved_pages(void)
-{
-	struct mts_region *r;
-	unsigned long pages = 0;
-	unsigned int i;
-
-	for_each_mts_region(r, i)
-		pages += READ_ONCE(r->nr[MTS_RESERVED]) << r->geo.block_order;
-	return pages - min(pages, READ_ONCE(survey.kept_blocks) <<
-				  mts_regions[0]->geo.block_order);
-}
-
 /*
  * The pages that a pass could give back. They are not objects of ours. When the
  * last pass is some time ago it may be all.
@@ -359,11 +138,9 @@ static unsigned long reserved_pages(void)
 static unsigned long shrink_count(struct shrinker *shrinker,
 				  struct shrink_control *sc)
 {
-	unsigned long pages = READ_ONCE(excess_pages);
+	bool all = time_after_eq(jiffies, READ_ONCE(next_pressure));
 
-	if (time_after_eq(jiffies, READ_ONCE(next_pressure)))
-		pages = reserved_pages();
-	return pages ?: SHRINK_EMPTY;
+	return mts_pass_excess(all) + mts_pool_pages() ?: SHRINK_EMPTY;
 }
 
 /*
@@ -373,7 +150,7 @@ static unsigned long shrink_count(struct shrinker *shrinker,
 static unsigned long shrink_scan(struct shrinker *shrinker,
 				 struct shrink_control *sc)
 {
-	unsigned long next = READ_ONCE(next_pressure);
+	unsigned long next = READ_ONCE(next_pressure), pool = mts_pool_pages();
 
 	if (time_after_eq(jiffies, next)) {
 		WRITE_ONCE(next_pressure, jiffies +
@@ -381,7 +158,10 @@ static unsigned long shrink_scan(struct shrinker *shrinker,
 		WRITE_ONCE(pressure, true);
 		mod_delayed_work(mts_wq, &mts_work, 0);
 	}
-	return SHRINK_STOP;
+	if (!mts_is_online() || pool < POOL_WORTH)
+		return SHRINK_STOP;
+	mts_pool_drain(NULL);
+	return pool;
 }
 
 /**

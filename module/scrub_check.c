@@ -42,6 +42,8 @@ static bool tags_are_zero(const struct mts_region *r, unsigned long block)
 	unsigned long addr, offset;
 
 	for (; pfn < end; pfn++) {
+		if (!mts_page_is_ours(pfn))
+			continue;
 		addr = (unsigned long)__va(PFN_PHYS(pfn));
 		for (offset = 0; offset < PAGE_SIZE; offset += MTE_GRANULE_SIZE)
 			if (read_tag(addr + offset))
@@ -57,20 +59,20 @@ static bool tags_are_zero(const struct mts_region *r, unsigned long block)
  */
 static int check_block(struct mts_region *r, unsigned long block)
 {
-	struct mutex *transition = mts_block_transition(r, block);
 	unsigned long pfn = mts_block_tag_pfn(&r->geo, block);
 	unsigned long nr = mts_block_pages(&r->geo);
 	void *storage = __va(PFN_PHYS(pfn));
-	int ret = 0;
+	enum mts_op op;
+	int ret = 1;
 
-	if (mutex_lock_interruptible(transition))
-		return -EINTR;
-	if (READ_ONCE(r->state[block]) != MTS_RELEASED ||
-	    !alloc_free_range(pfn, r->geo.block_order))
-		goto unlock;
+	if (mts_block_change(r, block, 1, false))
+		return 0;
+	if (mts_take_pages(pfn, nr, MTS_TAKE_FREE, &op)) {
+		mts_block_changed(r, block, 1, false, 0);
+		return 0;
+	}
 
-	/* No page gets tags: the block isn't taggable, and the mutex is held */
-	ret = 1;
+	/* No page gets tags: the block isn't taggable, nor will be while it changes */
 	memset(storage, CHECK_PATTERN, nr * PAGE_SIZE);
 	if (!mts_should_fail(MTS_FAIL_SCRUB))
 		mts_scrub_for_tags(pfn, nr);
@@ -89,8 +91,7 @@ static int check_block(struct mts_region *r, unsigned long block)
 		ret = -EIO;
 	}
 	free_contig_range(pfn, nr);
-unlock:
-	mutex_unlock(transition);
+	mts_block_changed(r, block, 1, false, 0);
 	return ret;
 }
 

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pool: free pages for allocations that will have tags, so that few chunks
+ * have tagged pages and those are full. A chunk is the 32 pages that one page of
+ * tag storage serves.
+ *
+ * A list per CPU and zone, like the page allocator's own. It is filled with what
+ * is free in one chunk, best in one that has tagged pages already: a bit per
+ * chunk, "refill", tells where taggable pages have become free. Pages that had
+ * tags are freed to it. What it holds is off the free lists, so it is short,
+ * it is trimmed, and drained whenever per-CPU lists are.
+ */
+#include <linux/bitops.h>
+#include <linux/cpumask.h>
+#include <linux/list.h>
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+
+#include "mts.h"
+
+/* The longest that a list gets, and what of it survives when nobody needs it */
+#define POOL_MAX	(32 * MTS_RATIO)
+#define POOL_KEEP	(4 * MTS_RATIO)
+
+/* How much longer than allowed a list has become makes it worth to shorten it */
+#define POOL_BATCH	(2 * MTS_RATIO)
+
+/* Chunks to look at for one, and bits, while the list is locked */
+#define POOL_TRIES	4
+#define POOL_WINDOW	(64 * BITS_PER_LONG)
+
+/**
+ * struct mts_pool - free pages of a zone, for a CPU
+ * @lock:	protects all of it. Taken with trylock where an interrupt may have
+ *		interrupted its holder; zone->lock nests inside
+ * @pages:	the pages, by page->lru
+ * @nr:		how many
+ * @nr_min:	the least there were since the last mts_pool_trim()
+ */
+struct mts_pool {
+	spinlock_t lock;
+	struct list_head pages;
+	unsigned int nr;
+	unsigned int nr_min;
+};
+
+/* By node and zone; NULL when offline */
+static struct mts_pool __percpu *pools;
+static unsigned int nr_pools;
+
+static unsigned int pool_index(struct zone *zone)
+{
+	return zone_to_nid(zone) * MAX_NR_ZONES + zone_idx(zone);
+}
+
+/* Has somebody disabled the per-CPU lists of the zone? */
+static bool lists_are_disabled(struct zone *zone)
+{
+	return !READ_ONCE(raw_cpu_ptr(zone->per_cpu_pageset)->high_max);
+}
+
+/**
+ * mts_pool_note_free() - tell that pages of a chunk have become free
+ * @pfn:	one of them
+ *
+ * Allocations for tags will look there if the chunk is taggable.
+ *
+ * Context: Any.
+ */
+void mts_pool_note_free(unsigned long pfn)
+{
+	struct mts_region *r = mts_region_of_data(pfn);
+	unsigned long bit, from, *first;
+
+	if (!r)
+		return;
+	bit = (pfn - r->geo.data_pfn) / MTS_RATIO;
+	if (!test_bit(bit, r->taggable) || test_bit(bit, r->refill))
+		return;
+	set_bit(bit, r->refill);
+	/* Pairs with the cmpxchg() in next_chunk(): what is noted isn't lost */
+	smp_mb__after_atomic();
+	first = &r->refill_from[page_zonenum(pfn_to_page(pfn))];
+	from = READ_ONCE(*first);
+	while (bit < from && !try_cmpxchg(first, &from, bit))
+		;
+}
+
+/*
+ * The next chunk of a region and zone that has room for tags, lower ones first:
+ * like fullest first that keeps few in use, and costs less. 0: there is none, or
+ * not near.
+ */
+static unsigned long next_chunk(struct mts_region *r, struct zone *zone)
+{
+	unsigned long *first = &r->refill_from[zone_idx(zone)];
+	unsigned long from = READ_ONCE(*first), bit, end, stop;
+
+	if (zone->zone_start_pfn >= r->geo.data_pfn + mts_data_pages(&r->geo) ||
+	    zone_end_pfn(zone) <= r->geo.data_pfn)
+		return 0;
+	end = min(zone_end_pfn(zone) - r->geo.data_pfn, mts_data_pages(&r->geo)) /
+		MTS_RATIO;
+	bit = from;
+	if (zone->zone_start_pfn > r->geo.data_pfn)
+		bit = max(bit, (zone->zone_start_pfn - r->geo.data_pfn) / MTS_RATIO);
+	stop = min(bit + POOL_WINDOW, end);
+
+	for_each_set_bit_from(bit, r->refill, stop) {
+		unsigned long pfn = r->geo.data_pfn + bit * MTS_RATIO;
+
+		/* Nodes can interleave */
+		if (page_zone(pfn_to_page(pfn)) != zone ||
+		    !test_and_clear_bit(bit, r->refill) ||
+		    !test_bit(bit, r->taggable))
+			continue;
+		cmpxchg(first, from, bit);
+		return pfn;
+	}
+	cmpxchg(first, from, stop);
+	return 0;
+}
+
+static bool chunk_has_tags(unsigned long pfn)
+{
+	unsigned int i;
+
+	for (i = 0; i < MTS_RATIO; i++)
+		if (mts_page_is_tagged(pfn_to_page(pfn + i)))
+			return true;
+	return false;
+}
+
+/* Take what is free in a chunk between tagged pages; else in a taggable one */
+static unsigned int fill_from_taggable(struct zone *zone, struct list_head *pages)
+{
+	unsigned long pfn, ready[POOL_TRIES];
+	unsigned int i, tries, nr_ready = 0, nr = 0;
+	struct mts_region *r;
+
+	for_each_mts_region(r, i) {
+		for (tries = 0; !nr && tries < POOL_TRIES; tries++) {
+			pfn = next_chunk(r, zone);
+			if (!pfn)
+				break;
+			if (chunk_has_tags(pfn))
+				nr = tag_storage_take_free(zone, pfn, MTS_RATIO,
+							   false, pages);
+			else if (nr_ready < POOL_TRIES)
+				ready[nr_ready++] = pfn;
+			else
+				mts_pool_note_free(pfn);
+		}
+	}
+	for (i = 0; i < nr_ready; i++) {
+		if (nr)
+			mts_pool_note_free(ready[i]);
+		else
+			nr = tag_storage_take_free(zone, ready[i], MTS_RATIO,
+						   false, pages);
+	}
+	return nr;
+}
+
+/**
+ * mts_pool_alloc() - allocate a page for tags
+ * @zone:	from where
+ *
+ * The owner's part of &struct tag_storage_ops: from a chunk that is taggable and
+ * has tagged pages; one that is taggable; one that is free; one that is free in
+ * part.
+ *
+ * Context: Any, in an RCU read-side section.
+ * Return: the page, or NULL.
+ */
+struct page *mts_pool_alloc(struct zone *zone)
+{
+	struct page *page = NULL;
+	struct mts_pool *pool;
+
+	if (lists_are_disabled(zone))
+		return NULL;
+	pool = get_cpu_ptr(pools) + pool_index(zone);
+	if (!spin_trylock(&pool->lock))
+		goto out;
+	if (list_empty(&pool->pages)) {
+		pool->nr = fill_from_taggable(zone, &pool->pages);
+		if (!pool->nr)
+			pool->nr = tag_storage_take_free(zone, 0, MTS_RATIO,
+							 false, &pool->pages);
+	}
+	page = list_first_entry_or_null(&pool->pages, struct page, lru);
+	if (page) {
+		list_del(&page->lru);
+		pool->nr--;
+		pool->nr_min = min(pool->nr_min, pool->nr);
+	}
+	spin_unlock(&pool->lock);
+out:
+	put_cpu_ptr(pools);
+	return page;
+}
+
+/* Put @nr pages, those that were used least recently, back to the free lists */
+static void pool_shrink(struct mts_pool *pool, struct zone *zone, unsigned int nr)
+{
+	unsigned long last = -1UL;
+	struct page *page;
+	LIST_HEAD(pages);
+
+	lockdep_assert_held(&pool->lock);
+	nr = min(nr, pool->nr);
+	pool->nr -= nr;
+	pool->nr_min = min(pool->nr_min, pool->nr);
+	while (nr--) {
+		page = list_last_entry(&pool->pages, struct page, lru);
+		list_move(&page->lru, &pages);
+	}
+	list_for_each_entry(page, &pages, lru) {
+		unsigned long chunk = page_to_pfn(page) / MTS_RATIO;
+
+		if (chunk != last)
+			mts_pool_note_free(page_to_pfn(page));
+		last = chunk;
+	}
+	tag_storage_put_free(zone, &pages);
+}
+
+/**
+ * mts_pool_free() - take a page that had tags
+ * @page:	the page, free and on no list
+ *
+ * The owner's part of &struct tag_storage_ops.
+ *
+ * Context: Any, in an RCU read-side section.
+ * Return: false if the page allocator has to take it.
+ */
+bool mts_pool_free(struct page *page)
+{
+	struct zone *zone = page_zone(page);
+	struct mts_pool *pool;
+	bool taken;
+
+	if (lists_are_disabled(zone))
+		return false;
+	pool = get_cpu_ptr(pools) + pool_index(zone);
+	taken = spin_trylock(&pool->lock);
+	if (taken) {
+		list_add(&page->lru, &pool->pages);
+		if (++pool->nr >= POOL_MAX + POOL_BATCH)
+			pool_shrink(pool, zone, POOL_BATCH);
+		spin_unlock(&pool->lock);
+	}
+	put_cpu_ptr(pools);
+	return taken;
+}
+
+static void pool_for_each(struct zone *only,
+			  void (*fn)(struct mts_pool *pool, struct zone *zone))
+{
+	unsigned int i;
+	int cpu;
+
+	for (i = 0; i < nr_pools; i++) {
+		struct zone *zone;
+
+		if (!node_online(i / MAX_NR_ZONES))
+			continue;
+		zone = &NODE_DATA(i / MAX_NR_ZONES)->node_zones[i % MAX_NR_ZONES];
+		if (only && zone != only)
+			continue;
+		for_each_possible_cpu(cpu) {
+			struct mts_pool *pool = per_cpu_ptr(pools, cpu) + i;
+
+			if (!READ_ONCE(pool->nr))
+				continue;
+			spin_lock(&pool->lock);
+			fn(pool, zone);
+			spin_unlock(&pool->lock);
+		}
+	}
+}
+
+static void pool_drain(struct mts_pool *pool, struct zone *zone)
+{
+	pool_shrink(pool, zone, pool->nr);
+}
+
+static void pool_trim(struct mts_pool *pool, struct zone *zone)
+{
+	if (pool->nr_min > POOL_KEEP)
+		pool_shrink(pool, zone, pool->nr_min - POOL_KEEP);
+	pool->nr_min = pool->nr;
+}
+
+/**
+ * mts_pool_drain() - put all pages of the pool back to the free lists
+ * @zone:	those of a zone, or NULL
+ *
+ * The owner's part of &struct tag_storage_ops.
+ *
+ * Context: Process context.
+ */
+void mts_pool_drain(struct zone *zone)
+{
+	pool_for_each(zone, pool_drain);
+}
+
+/**
+ * mts_pool_trim() - put back what has not been used since the last call
+ *
+ * But for a few chunks. It is of no use to other allocations where it is, and
+ * keeps free pages of its chunks from merging.
+ *
+ * Context: Process context.
+ */
+void mts_pool_trim(void)
+{
+	pool_for_each(NULL, pool_trim);
+}
+
+/**
+ * mts_pool_pages() - how many free pages are in the pool
+ */
+unsigned long mts_pool_pages(void)
+{
+	unsigned long nr = 0;
+	unsigned int i;
+	int cpu;
+
+	if (!pools)
+		return 0;
+	for_each_possible_cpu(cpu)
+		for (i = 0; i < nr_pools; i++)
+			nr += READ_ONCE((per_cpu_ptr(pools, cpu) + i)->nr);
+	return nr;
+}
+
+/**
+ * mts_pool_forget() - don't allocate pages of a chunk next
+ * @pfn:	a page of it: its tag storage can't be had now
+ *
+ * Context: Any.
+ */
+void mts_pool_forget(unsigned long pfn)
+{
+	struct zone *zone = page_zone(pfn_to_page(pfn));
+	struct page *page, *next;
+	struct mts_pool *pool;
+	LIST_HEAD(pages);
+
+	guard(rcu)();
+	if (!pools)
+		return;
+	pool = get_cpu_ptr(pools) + pool_index(zone);
+	if (spin_trylock(&pool->lock)) {
+		list_for_each_entry_safe(page, next, &pool->pages, lru) {
+			/* They were taken together */
+			if (page_to_pfn(page) / MTS_RATIO != pfn / MTS_RATIO)
+				break;
+			list_move_tail(&page->lru, &pages);
+			pool->nr--;
+		}
+		pool->nr_min = min(pool->nr_min, pool->nr);
+		tag_storage_put_free(zone, &pages);
+		spin_unlock(&pool->lock);
+	}
+	put_cpu_ptr(pools);
+}
+
+int mts_pool_init(void)
+{
+	unsigned int i;
+	int cpu;
+
+	nr_pools = nr_node_ids * MAX_NR_ZONES;
+	pools = __alloc_percpu(array_size(nr_pools, sizeof(*pools)),
+			       __alignof__(*pools));
+	if (!pools)
+		return -ENOMEM;
+	for_each_possible_cpu(cpu) {
+		for (i = 0; i < nr_pools; i++) {
+			struct mts_pool *pool = per_cpu_ptr(pools, cpu) + i;
+
+			spin_lock_init(&pool->lock);
+			INIT_LIST_HEAD(&pool->pages);
+			pool->nr = 0;
+			pool->nr_min = 0;
+		}
+	}
+	return 0;
+}
+
+/* Offline, the kernel doesn't call any more */
+void mts_pool_exit(void)
+{
+	mts_pool_drain(NULL);
+	free_percpu(pools);
+	pools = NULL;
+}
