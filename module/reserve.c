@@ -83,6 +83,35 @@ static bool range_is_busy(unsigned long pfn, unsigned long nr)
 	return false;
 }
 
+/*
+ * What is moved in a fault must not have anybody killed who would live without
+ * tag storage being lent; nor must the fault be taken for ever if there is no
+ * memory at all.
+ */
+#define MTS_MAYFAIL_MOVES	64
+
+/* Moves in a row that have failed */
+static atomic_t failed_moves;
+
+static gfp_t move_gfp(void)
+{
+	return GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+		(atomic_read(&failed_moves) < MTS_MAYFAIL_MOVES ?
+		 __GFP_RETRY_MAYFAIL : 0);
+}
+
+static unsigned int migrate_folios(struct list_head *folios, gfp_t gfp,
+				   enum migrate_mode mode)
+{
+	unsigned int moved = tag_storage_migrate(folios, move_gfp() | gfp, mode);
+
+	if (moved)
+		atomic_set(&failed_moves, 0);
+	else
+		atomic_inc(&failed_moves);
+	return moved;
+}
+
 /* Take pages that are free */
 static bool take_free(unsigned long pfn, unsigned long nr)
 {
@@ -101,8 +130,7 @@ static bool take_moved(unsigned long pfn, unsigned long nr,
 	if (mts_should_fail(MTS_FAIL_MIGRATE))
 		return false;
 	if (tag_storage_isolate(pfn, nr, TAG_STORAGE_ANY, &folios))
-		tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
-				    mode);
+		migrate_folios(&folios, 0, mode);
 	return take_free(pfn, nr);
 }
 
@@ -305,11 +333,13 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 	return ret;
 }
 
-/* Reclaim, and who must not start I/O or enter a file system, moves nothing */
+/*
+ * Reclaim moves nothing. Who must not start I/O or enter a file system may: light
+ * migration does neither, and allocations respect the task's scope.
+ */
 static enum mts_effort current_effort(void)
 {
-	return current->flags & (PF_MEMALLOC | PF_MEMALLOC_NOFS | PF_MEMALLOC_NOIO) ?
-		MTS_TAKE_FREE : MTS_TAKE_LIGHT;
+	return current->flags & PF_MEMALLOC ? MTS_TAKE_FREE : MTS_TAKE_LIGHT;
 }
 
 /* Have it done by somebody who may wait */
@@ -383,9 +413,7 @@ int mts_move(unsigned long pfn, unsigned long ip)
 
 	if (current_effort() == MTS_TAKE_LIGHT &&
 	    tag_storage_isolate(pfn, 1, TAG_STORAGE_ANY, &folios))
-		moved = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE |
-					    __GFP_ZEROTAGS | __GFP_NOWARN,
-					    MIGRATE_ASYNC);
+		moved = migrate_folios(&folios, __GFP_ZEROTAGS, MIGRATE_ASYNC);
 	if (moved) {
 		if (!ip)
 			mts_count(MTS_STAT_FAULTS_MOVED);
