@@ -250,8 +250,12 @@ bool mts_pool_free(struct page *page)
 	pool = get_cpu_ptr(pools) + pool_index(zone);
 	taken = spin_trylock(&pool->lock);
 	if (taken) {
+		/* As the page allocator does it when memory gets scarce */
+		unsigned int max = test_bit(ZONE_BELOW_HIGH, &zone->flags) ?
+				   POOL_BATCH : POOL_MAX;
+
 		list_add(&page->lru, &pool->pages);
-		if (++pool->nr >= POOL_MAX + POOL_BATCH)
+		if (++pool->nr >= max + POOL_BATCH)
 			pool_shrink(pool, zone, POOL_BATCH);
 		spin_unlock(&pool->lock);
 	}

@@ -43,7 +43,7 @@
  */
 static unsigned int demand;
 
-/* Grows with each request that has been dealt with; what mts_wait() waits for */
+/* Grows with each request that came to a good end; what mts_wait() waits for */
 static unsigned long requests_done;
 static DECLARE_WAIT_QUEUE_HEAD(requests_wait);
 /* Requests for memory that can have tags, wherever it is */
@@ -373,8 +373,10 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	int ret;
 
 	mts_count(MTS_STAT_RESERVE_CALLS);
-	if (!ip)
+	if (!ip) {
 		mts_count(MTS_STAT_FAULTS);
+		trace_fault_on_access(pfn, nr_pages, wanted);
+	}
 	trace_request(pfn, nr_pages, ip);
 	if (mts_is_storage(pfn) || mts_is_storage(pfn + nr_pages - 1)) {
 		mts_count(MTS_STAT_RESERVE_REFUSED);
@@ -434,8 +436,8 @@ int mts_move(unsigned long pfn, unsigned long ip)
 /**
  * mts_wait() - wait until it may be worth to try again
  *
- * The owner's part of &struct tag_storage_ops. Until a request has been dealt
- * with, but for fault_wait_ms at most.
+ * The owner's part of &struct tag_storage_ops. Until a request has come to a good
+ * end, but for fault_wait_ms at most.
  *
  * Context: Process context. Ends on a fatal signal.
  * Return: 0.
@@ -469,11 +471,13 @@ static void take_target(void)
 
 	if (!page)
 		return;
-	if (mts_reserve(page_to_pfn(page), 1, MTS_TAKE_WAIT,
-			mts_site_get(_THIS_IP_)))
-		mts_pool_forget(page_to_pfn(page));
-	else
+	if (!mts_reserve(page_to_pfn(page), 1, MTS_TAKE_WAIT,
+			 mts_site_get(_THIS_IP_))) {
 		mts_pool_note_free(page_to_pfn(page));
+		request_done();
+	} else {
+		mts_pool_forget(page_to_pfn(page));
+	}
 	__free_page(page);
 }
 
@@ -491,14 +495,12 @@ static void take_requested(struct work_struct *work)
 		unsigned long block = 0, nr = mts_nr_blocks(&r->geo);
 
 		while ((block = find_next_bit(r->requests, nr, block)) < nr) {
-			if (test_and_clear_bit(block, r->requests)) {
-				mts_block_reserve(r, block, MTS_TAKE_WAIT, site);
+			if (test_and_clear_bit(block, r->requests) &&
+			    !mts_block_reserve(r, block, MTS_TAKE_WAIT, site))
 				request_done();
-			}
 			cond_resched();
 		}
 	}
-	request_done();
 }
 
 /**

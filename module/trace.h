@@ -29,6 +29,24 @@ TRACE_EVENT(request,
 		  __entry->nr_pages, (void *)__entry->ip)
 );
 
+/* A fault on an entry that is fault-on-access found no storage for its pages */
+TRACE_EVENT(fault_on_access,
+	TP_PROTO(unsigned long pfn, unsigned long nr_pages, unsigned int wanted),
+	TP_ARGS(pfn, nr_pages, wanted),
+	TP_STRUCT__entry(
+		__field(unsigned long, pfn)
+		__field(unsigned long, nr_pages)
+		__field(unsigned int, wanted)
+	),
+	TP_fast_assign(
+		__entry->pfn = pfn;
+		__entry->nr_pages = nr_pages;
+		__entry->wanted = wanted;
+	),
+	TP_printk("pfn=0x%lx nr_pages=%lu wanted=%u", __entry->pfn,
+		  __entry->nr_pages, __entry->wanted)
+);
+
 DECLARE_EVENT_CLASS(mts_block,
 	TP_PROTO(unsigned int region, unsigned long block,
 		 unsigned long tag_pfn),
