@@ -67,6 +67,7 @@
 #define MTS_H
 
 #include <linux/find.h>
+#include <linux/migrate_mode.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/mutex.h>
@@ -228,13 +229,27 @@ static inline bool mts_page_is_tagged(const struct page *page)
 /* pool.c */
 struct page *mts_pool_alloc(struct zone *zone);
 bool mts_pool_free(struct page *page);
-void mts_pool_drain(struct zone *zone);
+int mts_pool_drain(struct zone *zone);
 void mts_pool_trim(void);
 void mts_pool_note_free(unsigned long pfn);
 void mts_pool_forget(unsigned long pfn);
 unsigned long mts_pool_pages(void);
 int mts_pool_init(void);
 void mts_pool_exit(void);
+
+/* migrate.c */
+
+/* Pages to move */
+enum mts_which {
+	MTS_ANY,
+	MTS_TAGGED,
+	MTS_UNTAGGED,
+};
+
+unsigned int mts_isolate(unsigned long pfn, unsigned long nr_pages,
+			 enum mts_which which, struct list_head *folios);
+unsigned int mts_migrate(struct list_head *folios, gfp_t gfp,
+			 enum migrate_mode mode);
 
 /* scrub.c */
 int mts_scrub_init(void);

@@ -250,12 +250,12 @@ static void empty_run(struct mts_region *r, unsigned long first, unsigned long n
 	LIST_HEAD(folios);
 	unsigned int n;
 
-	n = tag_storage_isolate(mts_block_tag_pfn(&r->geo, first),
-				nr * mts_block_pages(&r->geo), TAG_STORAGE_ANY,
+	n = mts_isolate(mts_block_tag_pfn(&r->geo, first),
+				nr * mts_block_pages(&r->geo), MTS_ANY,
 				&folios);
 	if (!n || mts_should_fail(MTS_FAIL_MIGRATE))
 		return;
-	n = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
+	n = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
 				MIGRATE_SYNC_LIGHT);
 	mts_count_add(MTS_STAT_MIGRATED_PAGES, n);
 }

@@ -169,7 +169,7 @@ static unsigned long isolate_untagged(unsigned int from, unsigned int to,
 				continue;
 			pfn = mts_block_data_pfn(&r->geo, block);
 			nr = mts_block_data_pages(&r->geo);
-			found = tag_storage_isolate(pfn, nr, TAG_STORAGE_UNTAGGED,
+			found = mts_isolate(pfn, nr, MTS_UNTAGGED,
 						    folios);
 			if (found)
 				note_free_range(pfn, nr);
@@ -202,7 +202,7 @@ static unsigned long make_holes(struct mts_survey *s, unsigned int limit)
 					  &folios);
 	if (!pages)
 		return 0;
-	pages = tag_storage_migrate(&folios, GFP_HIGHUSER_MOVABLE |
+	pages = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE |
 				    __GFP_NORETRY | __GFP_NOWARN,
 				    MIGRATE_SYNC_LIGHT);
 	mts_count_add(MTS_STAT_CLEARED, pages);
@@ -227,7 +227,7 @@ static unsigned long migrate_tagged(struct list_head *folios)
 			pos = pos->next;
 		list_cut_position(&batch, folios, pos);
 		mts_pool_drain(NULL);
-		pages += tag_storage_migrate(&batch, GFP_HIGHUSER_MOVABLE |
+		pages += mts_migrate(&batch, GFP_HIGHUSER_MOVABLE |
 					     __GFP_ZEROTAGS | __GFP_NORETRY |
 					     __GFP_NOWARN, MIGRATE_SYNC_LIGHT);
 	}
@@ -289,9 +289,9 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 				continue;
 			closed++;
 			r->sparse[block] = -MTS_SPARSE_BACKOFF;
-			pages += tag_storage_isolate(mts_block_data_pfn(&r->geo, block),
+			pages += mts_isolate(mts_block_data_pfn(&r->geo, block),
 						     mts_block_data_pages(&r->geo),
-						     TAG_STORAGE_TAGGED, &folios);
+						     MTS_TAGGED, &folios);
 			cond_resched();
 		}
 	}

@@ -308,10 +308,12 @@ static void pool_trim(struct mts_pool *pool, struct zone *zone)
  * The owner's part of &struct tag_storage_ops.
  *
  * Context: Process context.
+ * Return: 0.
  */
-void mts_pool_drain(struct zone *zone)
+int mts_pool_drain(struct zone *zone)
 {
 	pool_for_each(zone, pool_drain);
+	return 0;
 }
 
 /**

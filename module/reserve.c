@@ -103,7 +103,7 @@ static gfp_t move_gfp(void)
 static unsigned int migrate_folios(struct list_head *folios, gfp_t gfp,
 				   enum migrate_mode mode)
 {
-	unsigned int moved = tag_storage_migrate(folios, move_gfp() | gfp, mode);
+	unsigned int moved = mts_migrate(folios, move_gfp() | gfp, mode);
 
 	if (moved)
 		atomic_set(&failed_moves, 0);
@@ -129,7 +129,7 @@ static bool take_moved(unsigned long pfn, unsigned long nr,
 
 	if (mts_should_fail(MTS_FAIL_MIGRATE))
 		return false;
-	if (tag_storage_isolate(pfn, nr, TAG_STORAGE_ANY, &folios))
+	if (mts_isolate(pfn, nr, MTS_ANY, &folios))
 		migrate_folios(&folios, 0, mode);
 	return take_free(pfn, nr);
 }
@@ -414,7 +414,7 @@ int mts_move(unsigned long pfn, unsigned long ip)
 	LIST_HEAD(folios);
 
 	if (current_effort() == MTS_TAKE_LIGHT &&
-	    tag_storage_isolate(pfn, 1, TAG_STORAGE_ANY, &folios))
+	    mts_isolate(pfn, 1, MTS_ANY, &folios))
 		moved = migrate_folios(&folios, __GFP_ZEROTAGS, MIGRATE_ASYNC);
 	if (moved) {
 		if (!ip)
