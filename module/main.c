@@ -35,9 +35,11 @@ struct tag_storage_ops mts_ops = {
 	.prepare = mts_prepare,
 	.move = mts_move,
 	.wait = mts_wait,
+#ifdef TAG_STORAGE_POOL
 	.alloc = mts_pool_alloc,
 	.free = mts_pool_free,
 	.drain = mts_pool_drain,
+#endif
 };
 
 bool mts_is_online(void)

@@ -227,6 +227,7 @@ static inline bool mts_page_is_tagged(const struct page *page)
 }
 
 /* pool.c */
+#ifdef TAG_STORAGE_POOL
 struct page *mts_pool_alloc(struct zone *zone);
 bool mts_pool_free(struct page *page);
 int mts_pool_drain(struct zone *zone);
@@ -236,6 +237,28 @@ void mts_pool_forget(unsigned long pfn);
 unsigned long mts_pool_pages(void);
 int mts_pool_init(void);
 void mts_pool_exit(void);
+#else
+/* A kernel without the optional hooks: pages for tags come from anywhere */
+static inline int mts_pool_drain(struct zone *zone)
+{
+	return 0;
+}
+
+static inline unsigned long mts_pool_pages(void)
+{
+	return 0;
+}
+
+static inline int mts_pool_init(void)
+{
+	return 0;
+}
+
+static inline void mts_pool_trim(void) { }
+static inline void mts_pool_note_free(unsigned long pfn) { }
+static inline void mts_pool_forget(unsigned long pfn) { }
+static inline void mts_pool_exit(void) { }
+#endif
 
 /* migrate.c */
 

@@ -183,6 +183,7 @@ void mts_policy_ready(unsigned int *low, unsigned int *high)
  */
 void mts_policy_apply(void)
 {
+#ifdef TAG_STORAGE_LEND
 	/* When it is off the worker keeps the storage. Use what is left last. */
 	static const enum tag_storage_lend lend[] = {
 		[MTS_DATA_LAST_RESORT] = TAG_STORAGE_LAST,
@@ -192,6 +193,7 @@ void mts_policy_apply(void)
 	};
 
 	WRITE_ONCE(mts_ops.lend, lend[READ_ONCE(mts_policy.data_use)]);
+#endif
 }
 
 static int knob_show(struct seq_file *m, void *v)

@@ -22,6 +22,8 @@
 
 #include "mts.h"
 
+#ifdef TAG_STORAGE_POOL
+
 /* The longest that a list gets, and what of it survives when nobody needs it */
 #define POOL_MAX	(32 * MTS_RATIO)
 #define POOL_KEEP	(4 * MTS_RATIO)
@@ -408,3 +410,5 @@ void mts_pool_exit(void)
 	free_percpu(pools);
 	pools = NULL;
 }
+
+#endif /* TAG_STORAGE_POOL */

@@ -24,6 +24,7 @@
 
 #define DT_ROOT		"/proc/device-tree"
 #define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
+#define PCP_FRACTION	"/proc/sys/vm/percpu_pagelist_high_fraction"
 #define THP_SYSFS	"/sys/kernel/mm/transparent_hugepage"
 
 size_t mts_page_size = 4096;
@@ -799,10 +800,13 @@ void mts_fill_begin(struct mts_fill *fill)
 		fill->min_free[0] = '\0';
 	snprintf(kib, sizeof(kib), "%lld", free_floor() / 3);
 	mts_write_file(MIN_FREE, kib);
+	/* Nor shall per-CPU lists have what MemFree doesn't tell of */
+	mts_write_file(PCP_FRACTION, "1000");
 }
 
 void mts_fill_end(const struct mts_fill *fill)
 {
+	mts_write_file(PCP_FRACTION, "0");
 	if (fill->min_free[0])
 		mts_write_file(MIN_FREE, fill->min_free);
 }
