@@ -104,34 +104,6 @@ bool mts_block_is_tagged(const struct mts_region *r, unsigned long block)
 }
 
 /**
- * mts_taggable() - may pages have tags now?
- * @pfn:	the first page
- * @nr_pages:	how many
- *
- * The owner's part of &struct tag_storage_ops.
- *
- * Context: Any, in an RCU read-side section.
- * Return: 1, 0, or -1 if one of them is tag storage.
- */
-int mts_taggable(unsigned long pfn, unsigned long nr_pages)
-{
-	unsigned long end = pfn + nr_pages;
-	bool taggable = true;
-
-	/* A chunk is taggable as a whole; most often it is one page */
-	for (; pfn < end; pfn = ALIGN_DOWN(pfn, MTS_RATIO) + MTS_RATIO) {
-		struct mts_region *r = mts_region_of_data(pfn);
-
-		if (r && test_bit((pfn - r->geo.data_pfn) / MTS_RATIO, r->taggable))
-			continue;
-		if (mts_is_storage(pfn))
-			return -1;
-		taggable &= !r;
-	}
-	return taggable;
-}
-
-/**
  * mts_block_change() - begin to take pages from the page allocator
  * @r:		the region
  * @first:	the first block

@@ -60,6 +60,9 @@ static ssize_t state_write(struct file *file, const char __user *ubuf,
 		ret = mts_offline();
 	else
 		ret = -EINVAL;
+	/* Also a task that is to be frozen has a signal: go on after that */
+	if (ret == -EINTR)
+		ret = -ERESTARTSYS;
 	return ret ?: len;
 }
 

@@ -60,9 +60,20 @@ static int enable_hooks(void)
 	return ret;
 }
 
-static int __mts_online(void)
+/* All that has no tags has been released */
+void mts_online_report(void)
 {
 	unsigned long pages[MTS_NR_STATES];
+
+	mts_stats_pages(pages);
+	pr_info("online: %lu KiB of tag storage released, %lu KiB in use for tags, %lu KiB static\n",
+		(pages[MTS_RELEASED] + pages[MTS_SPARE]) << (PAGE_SHIFT - 10),
+		pages[MTS_RESERVED] << (PAGE_SHIFT - 10),
+		pages[MTS_STATIC] << (PAGE_SHIFT - 10));
+}
+
+static int __mts_online(void)
+{
 	int ret;
 
 	lockdep_assert_held(&mts_state_mutex);
@@ -82,15 +93,7 @@ static int __mts_online(void)
 	__module_get(THIS_MODULE);
 	mts_policy_apply();
 	WRITE_ONCE(online, true);
-	mts_offline_reset();
-	mts_pass(MTS_PASS_ALL_IDLE);
-	mts_worker_kick();
-
-	mts_stats_pages(pages);
-	pr_info("online: %lu KiB of tag storage released, %lu KiB in use for tags, %lu KiB static\n",
-		(pages[MTS_RELEASED] + pages[MTS_SPARE]) << (PAGE_SHIFT - 10),
-		pages[MTS_RESERVED] << (PAGE_SHIFT - 10),
-		pages[MTS_STATIC] << (PAGE_SHIFT - 10));
+	mts_worker_release();
 	return 0;
 
 disable_hooks:

@@ -66,7 +66,7 @@
 #ifndef MTS_H
 #define MTS_H
 
-#include <linux/find.h>
+#include <linux/bitmap.h>
 #include <linux/migrate_mode.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
@@ -106,7 +106,7 @@ struct mts_area {
  * @taggable:	a bit for each MTS_RATIO data pages, read by the kernel's hooks
  *		without a lock
  * @refill:	a bit for each MTS_RATIO data pages: some may be free, and
- *		allocations for tags look there; mts_pool_note_free()
+ *		allocations for tags look there; mts_hint_note()
  * @refill_from: where to begin to look in @refill, for each zone
  * @requests:	a bit for each block: somebody waits for it, see reserve.c
  * @idle:	how many passes in a row have found each block without tags, up
@@ -185,8 +185,14 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo);
 void mts_regions_destroy(void);
 int mts_regions_register(void);
 void mts_regions_unregister(void);
+
+/* lookup.c */
 struct mts_region *mts_region_of_data(unsigned long pfn);
 struct mts_region *mts_region_of_storage(unsigned long pfn);
+int mts_taggable(unsigned long pfn, unsigned long nr_pages);
+void mts_hint_note(struct mts_region *r, unsigned int zone, unsigned long pfn);
+unsigned long mts_hint_next(struct mts_region *r, unsigned int zone,
+			    unsigned long start, unsigned long end);
 
 static inline bool mts_is_storage(unsigned long pfn)
 {
@@ -200,7 +206,6 @@ static inline bool mts_state_is_free(enum mts_state state)
 }
 
 /* block.c */
-int mts_taggable(unsigned long pfn, unsigned long nr_pages);
 int mts_block_change(struct mts_region *r, unsigned long first,
 		     unsigned long nr, bool spare);
 void mts_block_changed(struct mts_region *r, unsigned long first,
@@ -360,6 +365,8 @@ int mts_worker_init(void);
 void mts_worker_exit(void);
 void mts_worker_kick(void);
 void mts_worker_stop(void);
+void mts_worker_release(void);
+void mts_online_report(void);
 
 /* What a pass does */
 #define MTS_PASS_ALL_IDLE	BIT(0)	/* release also what is kept for later */
@@ -374,6 +381,8 @@ bool mts_pass_moves(void);
 unsigned int mts_pass_idle(void);
 void mts_pass_wake(void);
 unsigned long mts_pass_excess(bool all);
+void mts_release_begin(void);
+bool mts_release_more(void);
 
 /* placement.c */
 
@@ -515,7 +524,7 @@ int mts_take_all(bool wait);
 void mts_take_free(void);
 void mts_offline_start(void);
 void mts_offline_finish(int ret);
-void mts_offline_reset(void);
+void mts_offline_reset(bool releasing);
 void mts_offline_show(struct seq_file *m);
 
 /* scrub_check.c */

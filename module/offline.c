@@ -25,6 +25,7 @@
 
 enum drain_state {
 	DRAIN_IDLE,
+	DRAIN_RELEASING,
 	DRAIN_DRAINING,
 	DRAIN_WAITING,
 	DRAIN_DONE,
@@ -34,6 +35,7 @@ enum drain_state {
 
 static const char * const drain_state_names[] = {
 	[DRAIN_IDLE] = "idle",
+	[DRAIN_RELEASING] = "releasing",
 	[DRAIN_DRAINING] = "draining",
 	[DRAIN_WAITING] = "waiting",
 	[DRAIN_DONE] = "done",
@@ -180,15 +182,18 @@ void mts_offline_finish(int ret)
 }
 
 /**
- * mts_offline_reset() - online again
+ * mts_offline_reset() - online
+ * @releasing:	what has no tags is still being released
  *
  * Context: Holds mts_state_mutex.
  */
-void mts_offline_reset(void)
+void mts_offline_reset(bool releasing)
 {
 	lockdep_assert_held(&mts_state_mutex);
 	spin_lock(&drain_lock);
-	drain = (struct drain) { .state = DRAIN_IDLE };
+	drain = (struct drain) {
+		.state = releasing ? DRAIN_RELEASING : DRAIN_IDLE,
+	};
 	spin_unlock(&drain_lock);
 }
 

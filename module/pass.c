@@ -32,12 +32,17 @@ static bool may_release(unsigned int flags)
 	lockdep_assert_held(&mts_state_mutex);
 	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
 		return false;
+	/* On demand; pressure asks for the same, but it's no order */
+	if ((flags & MTS_PASS_ALL_IDLE) && !(flags & MTS_PASS_HURRY))
+		return true;
+	if (READ_ONCE(mts_policy.release) == MTS_RELEASE_NEVER)
+		return false;
 	if (flags & MTS_PASS_ALL_IDLE)
 		return true;
 	if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
 	    survey.blocks)
 		return false;
-	return READ_ONCE(mts_policy.release) != MTS_RELEASE_NEVER;
+	return true;
 }
 
 /* Another pass found no tags: has the policy had enough of them? */
@@ -248,4 +253,60 @@ bool mts_pass_moves(void)
 unsigned long mts_pass_excess(bool all)
 {
 	return all ? reserved_pages() : READ_ONCE(excess_pages);
+}
+
+/*
+ * Blocks released at once after going online: 0.1 s for an emulated CPU with the
+ * smallest cache lines that there are, and all of 512 MiB of memory.
+ */
+#define MTS_ONLINE_BATCH	4096
+
+/* How far it is. Holds mts_state_mutex. */
+static unsigned int release_region;
+static unsigned long release_block;
+
+/**
+ * mts_release_begin() - all that has no tags is about to be released
+ *
+ * Context: Holds mts_state_mutex.
+ */
+void mts_release_begin(void)
+{
+	lockdep_assert_held(&mts_state_mutex);
+	release_region = 0;
+	release_block = 0;
+}
+
+/**
+ * mts_release_more() - release some of it
+ *
+ * Context: Holds mts_state_mutex. Sleeps.
+ * Return: false if that was all.
+ */
+bool mts_release_more(void)
+{
+	unsigned long looked = 0, closing = 0;
+	struct mts_region *r;
+
+	lockdep_assert_held(&mts_state_mutex);
+	if (!may_release(MTS_PASS_ALL_IDLE))
+		return false;
+	while (looked < MTS_ONLINE_BATCH && release_region < mts_nr_regions) {
+		r = mts_regions[release_region];
+		if (release_block == mts_nr_blocks(&r->geo)) {
+			release_region++;
+			release_block = 0;
+			continue;
+		}
+		if (READ_ONCE(r->state[release_block]) == MTS_RESERVED) {
+			looked++;
+			if (!mts_block_is_tagged(r, release_block))
+				closing += mts_block_close(r, release_block);
+		}
+		release_block++;
+		cond_resched();
+	}
+	if (closing)
+		release_closing(closing, 0);
+	return release_region < mts_nr_regions;
 }

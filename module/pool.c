@@ -10,7 +10,6 @@
  * tags are freed to it. What it holds is off the free lists, so it is short,
  * it is trimmed, and drained whenever per-CPU lists are.
  */
-#include <linux/bitops.h>
 #include <linux/cpumask.h>
 #include <linux/list.h>
 #include <linux/minmax.h>
@@ -31,9 +30,8 @@
 /* How much longer than allowed a list has become makes it worth to shorten it */
 #define POOL_BATCH	(2 * MTS_RATIO)
 
-/* Chunks to look at for one, and bits, while the list is locked */
+/* Chunks to look at for one, while the list is locked */
 #define POOL_TRIES	4
-#define POOL_WINDOW	(64 * BITS_PER_LONG)
 
 /**
  * struct mts_pool - free pages of a zone, for a CPU
@@ -76,55 +74,30 @@ static bool lists_are_disabled(struct zone *zone)
 void mts_pool_note_free(unsigned long pfn)
 {
 	struct mts_region *r = mts_region_of_data(pfn);
-	unsigned long bit, from, *first;
 
-	if (!r)
-		return;
-	bit = (pfn - r->geo.data_pfn) / MTS_RATIO;
-	if (!test_bit(bit, r->taggable) || test_bit(bit, r->refill))
-		return;
-	set_bit(bit, r->refill);
-	/* Pairs with the cmpxchg() in next_chunk(): what is noted isn't lost */
-	smp_mb__after_atomic();
-	first = &r->refill_from[page_zonenum(pfn_to_page(pfn))];
-	from = READ_ONCE(*first);
-	while (bit < from && !try_cmpxchg(first, &from, bit))
-		;
+	if (r)
+		mts_hint_note(r, page_zonenum(pfn_to_page(pfn)), pfn);
 }
 
 /*
- * The next chunk of a region and zone that has room for tags, lower ones first:
- * like fullest first that keeps few in use, and costs less. 0: there is none, or
+ * The next chunk of a region and zone that has room for tags. 0: there is none, or
  * not near.
  */
 static unsigned long next_chunk(struct mts_region *r, struct zone *zone)
 {
-	unsigned long *first = &r->refill_from[zone_idx(zone)];
-	unsigned long from = READ_ONCE(*first), bit, end, stop;
+	unsigned long pfn, start, end;
 
-	if (zone->zone_start_pfn >= r->geo.data_pfn + mts_data_pages(&r->geo) ||
-	    zone_end_pfn(zone) <= r->geo.data_pfn)
+	start = max(zone->zone_start_pfn, r->geo.data_pfn);
+	end = min(zone_end_pfn(zone), r->geo.data_pfn + mts_data_pages(&r->geo));
+	if (start >= end)
 		return 0;
-	end = min(zone_end_pfn(zone) - r->geo.data_pfn, mts_data_pages(&r->geo)) /
-		MTS_RATIO;
-	bit = from;
-	if (zone->zone_start_pfn > r->geo.data_pfn)
-		bit = max(bit, (zone->zone_start_pfn - r->geo.data_pfn) / MTS_RATIO);
-	stop = min(bit + POOL_WINDOW, end);
-
-	for_each_set_bit_from(bit, r->refill, stop) {
-		unsigned long pfn = r->geo.data_pfn + bit * MTS_RATIO;
-
-		/* Nodes can interleave */
-		if (page_zone(pfn_to_page(pfn)) != zone ||
-		    !test_and_clear_bit(bit, r->refill) ||
-		    !test_bit(bit, r->taggable))
-			continue;
-		cmpxchg(first, from, bit);
-		return pfn;
+	pfn = mts_hint_next(r, zone_idx(zone), start, end);
+	/* Nodes can interleave: not for this zone of the node */
+	if (pfn && page_zone(pfn_to_page(pfn)) != zone) {
+		mts_pool_note_free(pfn);
+		return 0;
 	}
-	cmpxchg(first, from, stop);
-	return 0;
+	return pfn;
 }
 
 static bool chunk_has_tags(unsigned long pfn)

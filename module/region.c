@@ -12,43 +12,6 @@
 
 #include "mts.h"
 
-struct mts_region *mts_regions[MTS_MAX_REGIONS];
-unsigned int mts_nr_regions;
-
-/**
- * mts_region_of_data() - find the region that serves a page
- * @pfn:	the page
- *
- * Return: the region or NULL.
- */
-struct mts_region *mts_region_of_data(unsigned long pfn)
-{
-	struct mts_region *r;
-	unsigned int i;
-
-	for_each_mts_region(r, i)
-		if (mts_serves_pfn(&r->geo, pfn))
-			return r;
-	return NULL;
-}
-
-/**
- * mts_region_of_storage() - find the region whose tag storage a page is part of
- * @pfn:	the page
- *
- * Return: the region or NULL.
- */
-struct mts_region *mts_region_of_storage(unsigned long pfn)
-{
-	struct mts_region *r;
-	unsigned int i;
-
-	for_each_mts_region(r, i)
-		if (mts_stores_pfn(&r->geo, pfn))
-			return r;
-	return NULL;
-}
-
 /* Does firmware, and nobody else, have all of this memory? */
 static bool range_is_reserved(unsigned long pfn, unsigned long nr)
 {

@@ -91,6 +91,9 @@ static unsigned int site_add(unsigned long ip)
 	for (i = 1; i < mts_nr_sites; i++)
 		if (!strcmp(mts_sites[i].func, name))
 			break;
+	if (i == MTS_MAX_SITES)
+		pr_warn_once("more than %u functions ask for tag storage; %s and others count as %s\n",
+			     MTS_MAX_SITES - 1, name, mts_sites[i - 1].func);
 	i = min(i, MTS_MAX_SITES - 1U);
 	if (i == mts_nr_sites) {
 		strscpy(mts_sites[i].func, name);

@@ -39,7 +39,8 @@ static bool pressure;
 static unsigned long next_pressure;
 
 static void mts_pass_work(struct work_struct *work);
-static DECLARE_DELAYED_WORK(mts_work, mts_pass_work);
+/* A CPU that sleeps needs no pass */
+static DECLARE_DEFERRABLE_WORK(mts_work, mts_pass_work);
 
 static unsigned long pass_interval(void)
 {
@@ -82,11 +83,55 @@ static bool memory_is_scarce(void)
 	return false;
 }
 
+/* After going online, a batch at a time. Changed under mts_state_mutex. */
+static bool releasing;
+
+/**
+ * mts_worker_release() - release all that has no tags, after going online
+ *
+ * The first batch now, the rest in the background.
+ *
+ * Context: Holds mts_state_mutex. Sleeps.
+ */
+void mts_worker_release(void)
+{
+	lockdep_assert_held(&mts_state_mutex);
+	mts_release_begin();
+	releasing = mts_release_more();
+	mts_offline_reset(releasing);
+	if (releasing) {
+		mod_delayed_work(mts_wq, &mts_work, 0);
+	} else {
+		mts_online_report();
+		mts_worker_kick();
+	}
+}
+
+/* Return: whether there is another batch */
+static bool release_batch(void)
+{
+	if (!releasing || !mutex_trylock(&mts_state_mutex))
+		return releasing;
+	if (releasing && mts_is_online()) {
+		releasing = mts_release_more();
+		if (!releasing) {
+			mts_offline_reset(false);
+			mts_online_report();
+		}
+	}
+	mutex_unlock(&mts_state_mutex);
+	return releasing;
+}
+
 static void mts_pass_work(struct work_struct *work)
 {
 	bool hurry = READ_ONCE(pressure) && memory_is_scarce();
 	unsigned long start = jiffies, pause;
 
+	if (release_batch()) {
+		queue_delayed_work(mts_wq, &mts_work, 1);
+		return;
+	}
 	/* Going offline and back takes long, and waits for this work */
 	if (mutex_trylock(&mts_state_mutex)) {
 		if (mts_is_online()) {
@@ -171,6 +216,7 @@ static unsigned long shrink_scan(struct shrinker *shrinker,
  */
 void mts_worker_stop(void)
 {
+	releasing = false;
 	disable_delayed_work_sync(&mts_work);
 	enable_delayed_work(&mts_work);
 }

@@ -47,15 +47,21 @@ say "  data in tag storage:      $in_use KiB  ($(hold_field pages 5) pages with 
 
 say
 say "Another program tags $mib MiB and checks every tag."
+# So that the numbers add up: nothing is released meanwhile
+echo never >"$MTS_DEBUGFS/policy/release"
+mts_release
 reserved=$(mts_stat blocks_reserved)
 fast=$(mts_stat reserve_fast)
-slow=$(mts_stat reserve_slow)
+moved=$(($(mts_stat reserve_moved) + $(mts_stat reserve_slow)))
 hold_start 6 hold "$mib" || fail "hold"
 now=$(mts_stat blocks_reserved)
+fast=$(($(mts_stat reserve_fast) - fast))
+moved=$(($(mts_stat reserve_moved) + $(mts_stat reserve_slow) - moved))
 say "  tag blocks reserved:      $reserved before, $now now  ($(hold_field blocks 6) hold its tags)"
 [ "$now" -ge "$reserved" ] || fail "no block was reserved"
-say "  of those:                 $(($(mts_stat reserve_fast) - fast)) were free," \
-	"from $(($(mts_stat reserve_slow) - slow)) data was moved away first"
+say "  of those:                 $fast were free, from $moved data was moved away first"
+[ $((fast + moved)) = $((now - reserved)) ] || fail "the numbers don't add up"
+echo lazy >"$MTS_DEBUGFS/policy/release"
 finish 6 "the tags"
 say "  its tags and data:        intact"
 finish 5 "the data in tag storage"

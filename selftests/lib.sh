@@ -114,7 +114,14 @@ vmstat() {
 
 # mts_load [PARAM=VALUE...]
 mts_load() {
-	insmod "$MTS_KO" "$@"
+	insmod "$MTS_KO" "$@" && mts_settle
+}
+
+# After going online the worker releases tag storage, batch by batch
+mts_settle() {
+	while grep -q '^state releasing' "$MTS_DEBUGFS/drain_progress"; do
+		sleep 0.1
+	done
 }
 
 mts_unload() {
@@ -131,7 +138,7 @@ mts_state() {
 }
 
 mts_online() {
-	echo online >$MTS_DEBUGFS/state
+	echo online >$MTS_DEBUGFS/state && mts_settle
 }
 
 mts_offline() {

@@ -13,7 +13,7 @@ fi
 
 # cost GIB FIELD
 cost() {
-	dmesg | sed -n "s/.* $1 GiB: a test takes \([0-9]*\) ns, a note of a free page \([0-9]*\) ns.*/\\$2/p" |
+	dmesg | sed -n "s/.* $1 GiB: a test takes \([0-9]*\) ns, a note of a free page \([0-9]*\) ns, to find it \([0-9]*\) ns.*/\\$2/p" |
 		head -n 1
 }
 
@@ -31,7 +31,7 @@ constant() {
 	done
 }
 
-ktap_plan 6
+ktap_plan 8
 check "the KUnit module loads" insmod /lib/modules/mte_tag_storage_kunit.ko
 if dmesg | grep -q '\] ok [0-9]* mts_scale$'; then
 	ktap_ok "its suite passes"
@@ -40,4 +40,5 @@ else
 fi
 constant "a test of a page" 1
 constant "a note of a free page" 2
+constant "to find one" 3
 ktap_done

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is asked most: which region is a page of, may it have tags, and where are
+ * free pages for tags? Costs the same however much memory there is.
+ */
+#include <linux/align.h>
+#include <linux/bitmap.h>
+#include <linux/bitops.h>
+#include <linux/minmax.h>
+
+#include "mts.h"
+
+/* Bits of hints to look at, at a time */
+#define HINT_WINDOW	(64 * BITS_PER_LONG)
+
+struct mts_region *mts_regions[MTS_MAX_REGIONS];
+unsigned int mts_nr_regions;
+
+/**
+ * mts_region_of_data() - find the region that serves a page
+ * @pfn:	the page
+ *
+ * Return: the region or NULL.
+ */
+struct mts_region *mts_region_of_data(unsigned long pfn)
+{
+	struct mts_region *r;
+	unsigned int i;
+
+	for_each_mts_region(r, i)
+		if (mts_serves_pfn(&r->geo, pfn))
+			return r;
+	return NULL;
+}
+
+/**
+ * mts_region_of_storage() - find the region whose tag storage a page is part of
+ * @pfn:	the page
+ *
+ * Return: the region or NULL.
+ */
+struct mts_region *mts_region_of_storage(unsigned long pfn)
+{
+	struct mts_region *r;
+	unsigned int i;
+
+	for_each_mts_region(r, i)
+		if (mts_stores_pfn(&r->geo, pfn))
+			return r;
+	return NULL;
+}
+
+/**
+ * mts_taggable() - may pages have tags now?
+ * @pfn:	the first page
+ * @nr_pages:	how many
+ *
+ * The owner's part of &struct tag_storage_ops.
+ *
+ * Context: Any, in an RCU read-side section.
+ * Return: 1, 0, or -1 if one of them is tag storage.
+ */
+int mts_taggable(unsigned long pfn, unsigned long nr_pages)
+{
+	unsigned long end = pfn + nr_pages;
+	bool taggable = true;
+
+	/* A chunk is taggable as a whole; most often it is one page */
+	for (; pfn < end; pfn = ALIGN_DOWN(pfn, MTS_RATIO) + MTS_RATIO) {
+		struct mts_region *r = mts_region_of_data(pfn);
+
+		if (r && test_bit((pfn - r->geo.data_pfn) / MTS_RATIO, r->taggable))
+			continue;
+		if (mts_is_storage(pfn))
+			return -1;
+		taggable &= !r;
+	}
+	return taggable;
+}
+
+/**
+ * mts_hint_note() - note that pages of a chunk have become free
+ * @r:		the region that serves it
+ * @zone:	index of its zone
+ * @pfn:	one of the pages
+ *
+ * Only of a chunk that is taggable.
+ *
+ * Context: Any.
+ */
+void mts_hint_note(struct mts_region *r, unsigned int zone, unsigned long pfn)
+{
+	unsigned long bit = (pfn - r->geo.data_pfn) / MTS_RATIO, from;
+
+	if (!test_bit(bit, r->taggable) || test_bit(bit, r->refill))
+		return;
+	set_bit(bit, r->refill);
+	/* Pairs with the cmpxchg() in mts_hint_next(): what is noted isn't lost */
+	smp_mb__after_atomic();
+	from = READ_ONCE(r->refill_from[zone]);
+	while (bit < from && !try_cmpxchg(&r->refill_from[zone], &from, bit))
+		;
+}
+
+/**
+ * mts_hint_next() - the next chunk that has free pages for tags
+ * @r:		the region
+ * @zone:	index of the zone
+ * @start:	first page of the zone in the region
+ * @end:	the one after its last page there
+ *
+ * Lower ones first: like fullest first that keeps few in use, and costs less. The
+ * chunk isn't returned again before it is noted again.
+ *
+ * Context: Any.
+ * Return: its first page; 0 when there is none, or not near.
+ */
+unsigned long mts_hint_next(struct mts_region *r, unsigned int zone,
+			    unsigned long start, unsigned long end)
+{
+	unsigned long from = READ_ONCE(r->refill_from[zone]), bit, stop;
+
+	bit = max(from, (start - r->geo.data_pfn) / MTS_RATIO);
+	stop = min(bit + HINT_WINDOW, (end - r->geo.data_pfn) / MTS_RATIO);
+	for_each_set_bit_from(bit, r->refill, stop) {
+		if (!test_and_clear_bit(bit, r->refill) ||
+		    !test_bit(bit, r->taggable))
+			continue;
+		/* Unless a lower one has been noted meanwhile */
+		cmpxchg(&r->refill_from[zone], from, bit);
+		return r->geo.data_pfn + bit * MTS_RATIO;
+	}
+	cmpxchg(&r->refill_from[zone], from, stop);
+	return 0;
+}
