@@ -187,9 +187,12 @@ static int __init mts_init(void)
 	ret = mts_requests_init();
 	if (ret)
 		goto exit_scrub;
-	ret = mts_worker_init();
+	ret = mts_balance_init();
 	if (ret)
 		goto exit_requests;
+	ret = mts_worker_init();
+	if (ret)
+		goto exit_balance;
 	ret = mts_proc_init();
 	if (ret)
 		goto exit_worker;
@@ -208,6 +211,8 @@ exit_proc:
 	mts_proc_exit();
 exit_worker:
 	mts_worker_exit();
+exit_balance:
+	mts_balance_exit();
 exit_requests:
 	mts_requests_exit();
 exit_scrub:
@@ -224,6 +229,7 @@ static void __exit mts_exit(void)
 	mts_pm_exit();
 	mts_proc_exit();
 	mts_worker_exit();
+	mts_balance_exit();
 	mts_requests_exit();
 	mts_scrub_exit();
 	mts_regions_destroy();

@@ -279,6 +279,10 @@ unsigned int mts_isolate(unsigned long pfn, unsigned long nr_pages,
 unsigned int mts_migrate(struct list_head *folios, gfp_t gfp,
 			 enum migrate_mode mode);
 
+/* balance.c */
+int mts_balance_init(void);
+void mts_balance_exit(void);
+
 /* scrub.c */
 int mts_scrub_init(void);
 void mts_scrub_exit(void);
@@ -458,6 +462,7 @@ void mts_site_show(struct seq_file *m);
 	X(EVACUATE_TRIED, "evacuate_tried_pages")			\
 	X(EVACUATED, "evacuated_pages")					\
 	X(CLEARED, "cleared_pages")					\
+	X(BALANCED, "balanced_pages")		/* to free storage */	\
 	X(MADE_READY, "made_ready")
 
 #define MTS_STAT_ID(id, name)	MTS_STAT_##id,
