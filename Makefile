@@ -20,6 +20,7 @@ help:
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
 	@echo 'make lint        static checks'
+	@echo 'make litmus      the proof of docs/hooks.md, by the kernel'"'"'s memory model'
 	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
 	@echo 'make setup       install the packages the lab needs'
 	@echo 'make clean       remove the cache: kernels, emulator, runs'
@@ -51,10 +52,13 @@ module: setup
 lint: setup
 	@$(SCRIPTS)/lint
 
+litmus: setup
+	@$(SCRIPTS)/litmus
+
 artifacts: setup
 	@$(SCRIPTS)/artifacts
 
 clean:
 	rm -rf "$(CACHE)"
 
-.PHONY: help setup run test test-debug bench torture shell module lint artifacts clean
+.PHONY: help setup run test test-debug bench torture shell module lint litmus artifacts clean
