@@ -15,6 +15,7 @@ help:
 	@echo 'make run         boot an emulated MTE machine and watch the module work'
 	@echo 'make test        all tests on emulated machines (TESTS="name pattern*" for some)'
 	@echo 'make test-debug  the same with a debug kernel (KASAN, lockdep, kmemleak; slow)'
+	@echo 'make test-kernels  some tests on other kernels (KERNELS="kcsan rt": these)'
 	@echo 'make bench       measure, next to an unmodified kernel (QUICK=1, ONLY=B1,B3)'
 	@echo 'make torture     long random runs with the debug kernel (MINUTES=30, SEED=n for one again)'
 	@echo 'make shell       a shell on an emulated machine'
@@ -36,6 +37,9 @@ test: setup
 
 test-debug: setup
 	@$(SCRIPTS)/test --debug $(TESTS)
+
+test-kernels: setup
+	@$(SCRIPTS)/kernels --test $(KERNELS)
 
 bench: setup
 	@$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS)
@@ -61,4 +65,4 @@ artifacts: setup
 clean:
 	rm -rf "$(CACHE)"
 
-.PHONY: help setup run test test-debug bench torture shell module lint litmus artifacts clean
+.PHONY: help setup run test test-debug test-kernels bench torture shell module lint litmus artifacts clean
