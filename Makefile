@@ -15,11 +15,13 @@ help:
 	@echo 'make run         boot an emulated MTE machine and watch the module work'
 	@echo 'make test        all tests on emulated machines (TESTS="name pattern*" for some)'
 	@echo 'make test-debug  the same with a debug kernel (KASAN, lockdep, kmemleak; slow)'
+	@echo 'make test-kernels  some tests on other kernels (KERNELS="kcsan rt": these)'
 	@echo 'make bench       measure, next to an unmodified kernel (QUICK=1, ONLY=B1,B3)'
 	@echo 'make torture     long random runs with the debug kernel (MINUTES=30, SEED=n for one again)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
 	@echo 'make lint        static checks'
+	@echo 'make litmus      the proof of docs/hooks.md, by the kernel'"'"'s memory model'
 	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
 	@echo 'make setup       install the packages the lab needs'
 	@echo 'make clean       remove the cache: kernels, emulator, runs'
@@ -36,6 +38,9 @@ test: setup
 test-debug: setup
 	@$(SCRIPTS)/test --debug $(TESTS)
 
+test-kernels: setup
+	@$(SCRIPTS)/kernels --test $(KERNELS)
+
 bench: setup
 	@$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS)
 
@@ -51,10 +56,13 @@ module: setup
 lint: setup
 	@$(SCRIPTS)/lint
 
+litmus: setup
+	@$(SCRIPTS)/litmus
+
 artifacts: setup
 	@$(SCRIPTS)/artifacts
 
 clean:
 	rm -rf "$(CACHE)"
 
-.PHONY: help setup run test test-debug bench torture shell module lint artifacts clean
+.PHONY: help setup run test test-debug test-kernels bench torture shell module lint litmus artifacts clean

@@ -132,6 +132,62 @@ need_pkgs() {
 	) 8>"$MTS_CACHE/locks/apt" || die "could not install:$_missing"
 }
 
+# Packages of other suites than the machine's: apt with a state of its own in a
+# directory, so that the machine's configuration isn't changed. Works without
+# root. private_apt_setup DIR, private_apt_suite DIR TYPE SUITE for each suite,
+# private_apt DIR update, and then what is wanted.
+
+# Debian repositories of the machine that carry its own release.
+debian_mirrors() {
+	# shellcheck disable=SC2016 # apt expands these
+	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' \
+		'Created-By: Packages' |
+		sed -n "s/^Debian $(debian_codename) //p" | sort -u
+}
+
+debian_codename() {
+	(. /etc/os-release && echo "$VERSION_CODENAME")
+}
+
+private_apt_setup() {
+	need_pkgs apt debian-archive-keyring
+	_mirrors=$(debian_mirrors)
+	if [ -z "$_mirrors" ] && [ "$(id -u)" -eq 0 ]; then
+		apt-get -qq update >&2 || die "apt-get update failed"
+		_mirrors=$(debian_mirrors)
+	fi
+	[ -n "$_mirrors" ] ||
+		die "no Debian $(debian_codename) mirror among apt's sources (apt-get indextargets)"
+	mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
+	printf '%s\n' "$_mirrors" >"$1/mirrors"
+}
+
+# TYPE: deb or deb-src
+private_apt_suite() {
+	while IFS= read -r _uri; do
+		cat <<-EOF
+			Types: $2
+			URIs: $_uri
+			Suites: $3
+			Components: main
+			Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+		EOF
+	done <"$1/mirrors" >>"$1/lab.sources"
+}
+
+private_apt() {
+	_dir=$1
+	shift
+	apt-get -q -o Dir::Etc::SourceList="$_dir/lab.sources" \
+		-o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::State::Lists="$_dir/lists" \
+		-o Dir::Cache="$_dir/cache" \
+		-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
+		-o APT::Sandbox::User=root -o APT::Get::List-Cleanup=false \
+		-o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+}
+
 # pkg_version PKG: version of an installed package.
 pkg_version() {
 	dpkg-query -W -f '${Version}' "$1" 2>/dev/null

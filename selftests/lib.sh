@@ -114,7 +114,9 @@ vmstat() {
 
 # mts_load [PARAM=VALUE...]
 mts_load() {
-	insmod "$MTS_KO" "$@" && mts_settle
+	insmod "$MTS_KO" "$@" || return 1
+	kcsan_watch
+	mts_settle
 }
 
 # After going online the worker releases tag storage, batch by batch
@@ -122,6 +124,21 @@ mts_settle() {
 	while grep -q '^state releasing' "$MTS_DEBUGFS/drain_progress"; do
 		sleep 0.1
 	done
+}
+
+# kcsan_watch: on a kernel that has KCSAN, tell from now on of races between the
+# functions of the module and those of the hooks; both sides must be among them.
+# Once only: the list of functions can't be made shorter.
+kcsan_watch() {
+	grep -qs '^enabled: 0' /sys/kernel/debug/kcsan || return 0
+	echo whitelist >/sys/kernel/debug/kcsan
+	awk '$2 ~ /[tT]/ && $3 !~ /^[$]/ &&
+		($4 == "[mte_tag_storage]" || $3 ~ /tag_storage|mte_|fault_on_access/) \
+		{ print "!" $3 }' /proc/kallsyms |
+		while read -r _func; do
+			echo "$_func" >/sys/kernel/debug/kcsan
+		done
+	echo on >/sys/kernel/debug/kcsan
 }
 
 mts_unload() {
