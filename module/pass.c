@@ -100,9 +100,25 @@ static unsigned long close_idle(unsigned int flags, unsigned int keep)
 	return closing;
 }
 
+/* Release up to *@nr blocks of a range that are closing for a grace period */
+static unsigned long release_range(struct mts_region *r, unsigned long block,
+				   unsigned long end, unsigned long *nr)
+{
+	unsigned long released = 0;
+
+	for (; *nr && block < end; block++) {
+		if (READ_ONCE(r->state[block]) != MTS_CLOSING)
+			continue;
+		(*nr)--;
+		cond_resched();
+		released += mts_block_release(r, block);
+	}
+	return released;
+}
+
 static unsigned long release_closing(unsigned long nr, unsigned int flags)
 {
-	unsigned long block, released = 0;
+	unsigned long released = 0;
 	struct mts_region *r;
 	unsigned int i;
 
@@ -115,15 +131,8 @@ static unsigned long release_closing(unsigned long nr, unsigned int flags)
 	else
 		synchronize_rcu();
 
-	for_each_mts_region(r, i) {
-		for (block = 0; nr && block < mts_nr_blocks(&r->geo); block++) {
-			if (READ_ONCE(r->state[block]) != MTS_CLOSING)
-				continue;
-			nr--;
-			cond_resched();
-			released += mts_block_release(r, block);
-		}
-	}
+	for_each_mts_region(r, i)
+		released += release_range(r, 0, mts_nr_blocks(&r->geo), &nr);
 	return released;
 }
 
@@ -285,28 +294,31 @@ void mts_release_begin(void)
  */
 bool mts_release_more(void)
 {
-	unsigned long looked = 0, closing = 0;
+	unsigned long block, end, looked = 0, closing = 0;
 	struct mts_region *r;
 
 	lockdep_assert_held(&mts_state_mutex);
-	if (!may_release(MTS_PASS_ALL_IDLE))
+	if (!may_release(MTS_PASS_ALL_IDLE) || release_region == mts_nr_regions)
 		return false;
-	while (looked < MTS_ONLINE_BATCH && release_region < mts_nr_regions) {
-		r = mts_regions[release_region];
-		if (release_block == mts_nr_blocks(&r->geo)) {
-			release_region++;
-			release_block = 0;
-			continue;
-		}
-		if (READ_ONCE(r->state[release_block]) == MTS_RESERVED) {
-			looked++;
-			if (!mts_block_is_tagged(r, release_block))
-				closing += mts_block_close(r, release_block);
-		}
-		release_block++;
+	r = mts_regions[release_region];
+	end = mts_nr_blocks(&r->geo);
+	for (block = release_block; block < end && looked < MTS_ONLINE_BATCH; block++) {
 		cond_resched();
+		if (READ_ONCE(r->state[block]) != MTS_RESERVED)
+			continue;
+		looked++;
+		if (!mts_block_is_tagged(r, block))
+			closing += mts_block_close(r, block);
 	}
-	if (closing)
-		release_closing(closing, 0);
+	if (closing) {
+		/* Wait for those who have seen the taggable bits set */
+		synchronize_rcu();
+		release_range(r, release_block, block, &closing);
+	}
+	release_block = block;
+	if (block == end) {
+		release_region++;
+		release_block = 0;
+	}
 	return release_region < mts_nr_regions;
 }

@@ -124,16 +124,17 @@ static void set_area_state(struct mts_region *r, const struct mts_area *area,
 	first = (area->pfn - r->geo.tag_pfn) >> r->geo.block_order;
 	nr = area->nr_pages >> r->geo.block_order;
 
-	spin_lock(&r->lock);
 	for (block = first; block < first + nr; block++) {
-		if (r->state[block] != from)
-			continue;
-		r->state[block] = to;
-		r->nr[from]--;
-		r->nr[to]++;
-		mts_site_hold(r, block, site);
+		spin_lock(&r->lock);
+		if (r->state[block] == from) {
+			r->state[block] = to;
+			r->nr[from]--;
+			r->nr[to]++;
+			mts_site_hold(r, block, site);
+		}
+		spin_unlock(&r->lock);
+		cond_resched();
 	}
-	spin_unlock(&r->lock);
 }
 
 /**
