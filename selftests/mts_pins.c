@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The contract: tagged pages that must move on purpose, do. Long-term pins
+ * (io_uring's fixed buffers) take them out of ZONE_MOVABLE and of CMA areas, and
+ * soft offline moves them to another page; data and tags survive. Needs
+ * movablecore= and cma= on the command line.
+ */
+#define _GNU_SOURCE
+#include "mts_contract.h"
+#include "mts_uring.h"
+
+#define AREA		"/sys/kernel/debug/cma/reserved/"
+#define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
+#define PAGES		256UL
+#define SEED		0x70696eUL
+
+struct range {
+	u64 first, end;		/* page frames */
+};
+
+static struct range movable, area;
+
+static bool inside(const struct range *r, u64 pfn)
+{
+	return pfn >= r->first && pfn < r->end;
+}
+
+static size_t count_in(const struct range *r, const struct mts_buf *b)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < b->pages; i++)
+		n += inside(r, mts_pfn(buf_page(b, i)));
+	return n;
+}
+
+static u64 number(const char *path)
+{
+	char text[64];
+
+	return mts_read_file(path, text, sizeof(text)) > 0 ?
+	       strtoull(text, NULL, 0) : 0;
+}
+
+/* One zone, from its start_pfn on as many pages as it spans */
+static void find_movable(void)
+{
+	char line[256], zone[32] = "";
+	unsigned long long value, spanned = 0;
+	FILE *f = fopen("/proc/zoneinfo", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Node %*d, zone %31s", zone) == 1)
+			continue;
+		if (strcmp(zone, "Movable"))
+			continue;
+		if (sscanf(line, " spanned %llu", &value) == 1)
+			spanned = value;
+		if (sscanf(line, " start_pfn: %llu", &value) == 1 && spanned) {
+			movable.first = value;
+			movable.end = value + spanned;
+		}
+	}
+	if (f)
+		fclose(f);
+}
+
+/*
+ * PAGES ordinary pages that lie in the range: one mapping, whose other pages are
+ * given back, from which they are moved together
+ */
+static bool take_pages(const struct range *r, struct mts_buf *b)
+{
+	size_t max = mts_meminfo("MemFree") * 1024 / mts_page_size * 9 / 10;
+	size_t i, n = 0, page = mts_page_size;
+	char *p = mts_map(max * page, PROT_RW, MAP_NORESERVE, 0);
+
+	madvise(p, max * page, MADV_NOHUGEPAGE);
+	buf_map(b, PAGES, PROT_RW, 0);
+	for (i = 0; i < max && n < PAGES; i++) {
+		*(volatile char *)(p + i * page) = 1;
+		if (!inside(r, mts_pfn(p + i * page)))
+			continue;
+		if (mremap(p + i * page, page, page,
+			   MREMAP_MAYMOVE | MREMAP_FIXED, b->p + n * page) !=
+		    b->p + n * page)
+			mts_die("mremap");
+		n++;
+	}
+	munmap(p, max * page);
+	return n == PAGES;
+}
+
+static void test_pin(const char *what, const struct range *r)
+{
+	int fd = open("/tmp/pins", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	size_t len = PAGES * mts_page_size, before, bad = 0, i;
+	struct mts_buf b;
+	struct iovec iov;
+	struct ring ring;
+	bool ok;
+
+	if (r->first == r->end) {
+		ktap_skip("there is none", "long-term pin of memory in %s", what);
+		ktap_skip("there is none", "data and tags in %s", what);
+		return;
+	}
+	if (fd < 0 || !ring_make(&ring))
+		mts_die("io_uring");
+	ok = take_pages(r, &b);
+	buf_fill(&b, SEED, false);
+	if (mprotect(b.p, len, PROT_TAGGED))
+		mts_die("mprotect");
+	b.mte = true;
+	buf_fill(&b, SEED, true);
+	before = count_in(r, &b);
+	/* Late tags may have moved some, but the test is about what is there */
+	ok &= before > PAGES / 2;
+	iov = (struct iovec){ b.p, len };
+	if (syscall(__NR_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS,
+		    &iov, 1)) {
+		ktap_note("%s: IORING_REGISTER_BUFFERS: %s", what,
+			  strerror(errno));
+		ok = false;
+	}
+	ktap_result(ok && !count_in(r, &b),
+		    "long-term pin of tagged memory in %s: %zu pages were there, %zu are",
+		    what, before, count_in(r, &b));
+	bad += buf_bad("pinned", &b);
+	/* What is pinned is what the program sees */
+	if (ok) {
+		bad += ring_io(&ring, IORING_OP_WRITE_FIXED, fd, b.p, len, 0,
+			       0) != (int)len;
+		for (i = 0; i < PAGES; i++)
+			memset(buf_page(&b, i), 0, mts_page_size);
+		bad += ring_io(&ring, IORING_OP_READ_FIXED, fd, b.p, len, 0,
+			       0) != (int)len;
+		bad += buf_bad("read into pinned memory", &b);
+	}
+	bad += !buf_taggable(what, &b);
+	ktap_result(ok && !bad, "data and tags in %s", what);
+	close(ring.fd);
+	munmap(ring.rings, ring.rings_len);
+	munmap(ring.sqes, ring.sqes_len);
+	close(fd);
+	buf_unmap(&b);
+}
+
+static void unpoison(const u64 *pfns, size_t nr)
+{
+	char text[32];
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		snprintf(text, sizeof(text), "%#llx",
+			 (unsigned long long)pfns[i]);
+		mts_write_file(UNPOISON, text);
+	}
+}
+
+static void test_offline(const char *what, bool huge)
+{
+	size_t step = huge ? 64 : 2, n = 0, refused = 0, stayed = 0, bad = 0, i;
+	static u64 pfns[PAGES];
+	struct mts_buf b;
+	bool is_huge;
+
+	memset(&b, 0, sizeof(b));
+	if (huge) {
+		b.p = mts_map_thp(PROT_TAGGED, &is_huge);
+		b.pages = SZ_2M / mts_page_size;
+		b.mte = true;
+		if (!is_huge)
+			ktap_note("no huge page");
+	} else {
+		buf_map(&b, PAGES, PROT_TAGGED, 0);
+	}
+	buf_fill(&b, SEED + 1, true);
+	for (i = 0; i < b.pages; i += step) {
+		char *page = buf_page(&b, i);
+
+		pfns[n] = mts_pfn(page);
+		if (madvise(page, mts_page_size, MADV_SOFT_OFFLINE)) {
+			if (!refused++)
+				ktap_note("%s, page %zu: %s", what, i,
+					  strerror(errno));
+			continue;
+		}
+		stayed += mts_pfn(page) == pfns[n];
+		n++;
+	}
+	bad = buf_bad("soft offline", &b) + !buf_taggable("soft offline", &b);
+	ktap_result(!refused && !stayed && !bad,
+		    "soft offline of %zu pages of %s: %zu refused, %zu not moved",
+		    n + refused, what, refused, stayed);
+	munmap(b.p, b.pages * mts_page_size);
+	unpoison(pfns, n);
+}
+
+int main(void)
+{
+	mts_need_mte();
+	mts_load_regions();
+	ktap_begin(6);
+	find_movable();
+	area.first = number(AREA "base_pfn");
+	area.end = area.first + number(AREA "count");
+	ktap_note("ZONE_MOVABLE %#llx to %#llx, CMA %#llx to %#llx",
+		  (unsigned long long)movable.first,
+		  (unsigned long long)movable.end,
+		  (unsigned long long)area.first, (unsigned long long)area.end);
+	test_pin("ZONE_MOVABLE", &movable);
+	test_pin("a CMA area", &area);
+	test_offline("small pages", false);
+	test_offline("a huge page", true);
+	return ktap_end();
+}
