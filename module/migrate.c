@@ -49,23 +49,39 @@ unsigned int mts_isolate(unsigned long pfn, unsigned long nr_pages,
 	return nr;
 }
 
-/* As alloc_migration_target() of the kernel; @private is a gfp mask */
+/* Places to look at for a target that can have tags */
+#define TARGET_TRIES	8
+
+/*
+ * As alloc_migration_target() of the kernel; @private is a gfp mask. A target that
+ * will have tags must be one that can, or nothing is gained.
+ */
 static struct folio *alloc_target(struct folio *src, unsigned long private)
 {
+	unsigned int order = folio_order(src), tries = TARGET_TRIES;
+	struct folio *dst, *next;
 	gfp_t gfp = private;
-	struct folio *dst;
+	LIST_HEAD(refused);
 
 	if (folio_test_hugetlb(src))
 		return NULL;
-	if (folio_test_large(src))
+	if (order)
 		gfp = (gfp & ~__GFP_RECLAIM) | GFP_TRANSHUGE;
-	dst = __folio_alloc(gfp, folio_order(src), folio_nid(src), NULL);
-	/* A target that will have tags must be one that can, or nothing is gained */
-	if (dst && (gfp & __GFP_ZEROTAGS) &&
-	    mts_prepare(folio_pfn(dst), folio_nr_pages(dst), MTS_RATIO,
-			_THIS_IP_)) {
-		folio_put(dst);
+	for (;;) {
+		dst = __folio_alloc(gfp, order, folio_nid(src), NULL);
+		if (!dst || !(gfp & __GFP_ZEROTAGS) ||
+		    !mts_prepare(folio_pfn(dst), 1UL << order, MTS_RATIO, _THIS_IP_))
+			break;
+		/* Held, so that the next one is another */
+		list_add(&dst->lru, &refused);
 		dst = NULL;
+		if (!--tries)
+			break;
+	}
+	while (!list_empty(&refused)) {
+		next = list_first_entry(&refused, struct folio, lru);
+		list_del(&next->lru);
+		folio_put(next);
 	}
 	return dst;
 }

@@ -31,7 +31,7 @@
 #define POOL_BATCH	(2 * MTS_RATIO)
 
 /* Chunks to look at for one, while the list is locked */
-#define POOL_TRIES	4
+#define POOL_TRIES	8
 
 /**
  * struct mts_pool - free pages of a zone, for a CPU
@@ -141,6 +141,56 @@ static unsigned int fill_from_taggable(struct zone *zone, struct list_head *page
 	return nr;
 }
 
+/*
+ * Is there little hope to have the tag storage of a chunk soon? A glance, without a
+ * lock.
+ */
+static bool chunk_is_hopeless(unsigned long pfn)
+{
+	struct mts_region *r = mts_region_of_data(pfn);
+	unsigned long block, tag_pfn, i;
+
+	if (!r)
+		return false;
+	block = mts_data_pfn_to_block(&r->geo, pfn);
+	switch (READ_ONCE(r->state[block])) {
+	case MTS_BAD:
+		return true;
+	case MTS_RELEASED:
+		break;
+	default:
+		return false;
+	}
+	tag_pfn = mts_block_tag_pfn(&r->geo, block);
+	for (i = 0; i < mts_block_pages(&r->geo); i++) {
+		struct page *page = compound_head(pfn_to_page(tag_pfn + i));
+
+		/* Somebody waits for I/O, or will */
+		if (page_count(page) && PageLRU(page) &&
+		    (PageLocked(page) || PageWriteback(page) ||
+		     !test_bit(PG_uptodate, &page->flags)))
+			return true;
+	}
+	return false;
+}
+
+/* Take what is free in a chunk that has no tags yet */
+static unsigned int fill_from_free(struct zone *zone, struct list_head *pages)
+{
+	unsigned int nr = 0, tries;
+
+	for (tries = POOL_TRIES; tries; tries--) {
+		nr = tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
+		if (!nr || tries == 1 ||
+		    !chunk_is_hopeless(page_to_pfn(list_first_entry(pages,
+							struct page, lru))))
+			break;
+		/* To where it is found last */
+		tag_storage_put_free(zone, pages);
+	}
+	return nr;
+}
+
 /**
  * mts_pool_alloc() - allocate a page for tags
  * @zone:	from where
@@ -165,8 +215,7 @@ struct page *mts_pool_alloc(struct zone *zone)
 	if (list_empty(&pool->pages)) {
 		pool->nr = fill_from_taggable(zone, &pool->pages);
 		if (!pool->nr)
-			pool->nr = tag_storage_take_free(zone, 0, MTS_RATIO,
-							 false, &pool->pages);
+			pool->nr = fill_from_free(zone, &pool->pages);
 	}
 	page = list_first_entry_or_null(&pool->pages, struct page, lru);
 	if (page) {
