@@ -23,8 +23,7 @@
 
 #ifdef TAG_STORAGE_POOL
 
-/* The longest that a list gets, and what of it survives when nobody needs it */
-#define POOL_MAX	(32 * MTS_RATIO)
+/* What of a list survives when nobody needs it */
 #define POOL_KEEP	(4 * MTS_RATIO)
 
 /* How much longer than allowed a list has become makes it worth to shorten it */
@@ -57,10 +56,10 @@ static unsigned int pool_index(struct zone *zone)
 	return zone_to_nid(zone) * MAX_NR_ZONES + zone_idx(zone);
 }
 
-/* Has somebody disabled the per-CPU lists of the zone? */
-static bool lists_are_disabled(struct zone *zone)
+/* How long may a per-CPU list of the zone be? 0: somebody has disabled them. */
+static int lists_max(struct zone *zone)
 {
-	return !READ_ONCE(raw_cpu_ptr(zone->per_cpu_pageset)->high_max);
+	return READ_ONCE(raw_cpu_ptr(zone->per_cpu_pageset)->high_max);
 }
 
 /**
@@ -207,7 +206,7 @@ struct page *mts_pool_alloc(struct zone *zone)
 	struct page *page = NULL;
 	struct mts_pool *pool;
 
-	if (lists_are_disabled(zone))
+	if (!lists_max(zone))
 		return NULL;
 	pool = get_cpu_ptr(pools) + pool_index(zone);
 	if (!spin_trylock(&pool->lock))
@@ -266,18 +265,18 @@ static void pool_shrink(struct mts_pool *pool, struct zone *zone, unsigned int n
 bool mts_pool_free(struct page *page)
 {
 	struct zone *zone = page_zone(page);
+	int max = lists_max(zone);
 	struct mts_pool *pool;
 	bool taken;
 
-	if (lists_are_disabled(zone))
+	if (!max)
 		return false;
 	pool = get_cpu_ptr(pools) + pool_index(zone);
 	taken = spin_trylock(&pool->lock);
 	if (taken) {
 		/* As the page allocator does it when memory gets scarce */
-		unsigned int max = test_bit(ZONE_BELOW_HIGH, &zone->flags) ?
-				   POOL_BATCH : POOL_MAX;
-
+		if (test_bit(ZONE_BELOW_HIGH, &zone->flags))
+			max = POOL_BATCH;
 		list_add(&page->lru, &pool->pages);
 		if (++pool->nr >= max + POOL_BATCH)
 			pool_shrink(pool, zone, POOL_BATCH);
