@@ -39,14 +39,12 @@
  * @pages:	the pages, by page->lru
  * @nr:		how many
  * @nr_min:	the least there were since the last mts_pool_trim()
- * @used:	how many were allocated of late
  */
 struct mts_pool {
 	spinlock_t lock;
 	struct list_head pages;
 	unsigned int nr;
 	unsigned int nr_min;
-	int used;
 };
 
 /* By node and zone; NULL when offline */
@@ -223,7 +221,6 @@ struct page *mts_pool_alloc(struct zone *zone)
 		list_del(&page->lru);
 		pool->nr--;
 		pool->nr_min = min(pool->nr_min, pool->nr);
-		pool->used++;
 	}
 	spin_unlock(&pool->lock);
 out:
@@ -280,8 +277,6 @@ bool mts_pool_free(struct page *page)
 		/* As the page allocator does it when memory gets scarce */
 		if (test_bit(ZONE_BELOW_HIGH, &zone->flags))
 			max = POOL_BATCH;
-		/* Nor shall it keep what only had tags late: others need it, too */
-		max = clamp(pool->used, POOL_BATCH, max(max, POOL_BATCH));
 		list_add(&page->lru, &pool->pages);
 		if (++pool->nr >= max + POOL_BATCH)
 			pool_shrink(pool, zone, POOL_BATCH);
@@ -308,7 +303,7 @@ static void pool_for_each(struct zone *only,
 		for_each_possible_cpu(cpu) {
 			struct mts_pool *pool = per_cpu_ptr(pools, cpu) + i;
 
-			if (!READ_ONCE(pool->nr) && !READ_ONCE(pool->used))
+			if (!READ_ONCE(pool->nr))
 				continue;
 			spin_lock(&pool->lock);
 			fn(pool, zone);
@@ -327,7 +322,6 @@ static void pool_trim(struct mts_pool *pool, struct zone *zone)
 	if (pool->nr_min > POOL_KEEP)
 		pool_shrink(pool, zone, pool->nr_min - POOL_KEEP);
 	pool->nr_min = pool->nr;
-	pool->used /= 2;
 }
 
 /**
@@ -425,7 +419,6 @@ int mts_pool_init(void)
 			INIT_LIST_HEAD(&pool->pages);
 			pool->nr = 0;
 			pool->nr_min = 0;
-			pool->used = 0;
 		}
 	}
 	return 0;
