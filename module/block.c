@@ -359,15 +359,24 @@ static bool block_take_free(struct mts_region *r, unsigned long block,
 	return taken;
 }
 
-static int reserve_range(struct mts_region *r, unsigned long pfn,
-			 unsigned long nr_pages, unsigned int site)
+/* A folio can go beyond the end of a region, into another one or into none */
+static int reserve_range(unsigned long pfn, unsigned long nr_pages,
+			 unsigned int site)
 {
-	unsigned long last = mts_data_pfn_to_block(&r->geo, pfn + nr_pages - 1);
-	unsigned long block = mts_data_pfn_to_block(&r->geo, pfn);
+	unsigned long block, end = pfn + nr_pages;
+	struct mts_region *r;
 	int ret = 0;
 
-	for (; !ret && block <= last; block++)
+	while (!ret && pfn < end) {
+		r = mts_region_of_data(pfn);
+		if (!r) {
+			pfn = ALIGN(pfn + 1, MTS_RATIO);
+			continue;
+		}
+		block = mts_data_pfn_to_block(&r->geo, pfn);
 		ret = block_reserve(r, block, site);
+		pfn = mts_block_data_pfn(&r->geo, block + 1);
+	}
 	return ret;
 }
 
@@ -388,7 +397,6 @@ static int reserve_range(struct mts_region *r, unsigned long pfn,
 int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		const struct tag_storage_site *site)
 {
-	struct mts_region *r;
 	int ret;
 
 	mts_count(MTS_STAT_RESERVE_CALLS);
@@ -397,15 +405,14 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		mts_count(MTS_STAT_RESERVE_REFUSED);
 		return -EXDEV;
 	}
-	r = mts_region_of_data(pfn);
-	if (!r)
+	if (!mts_region_of_data(pfn) && !mts_region_of_data(pfn + nr_pages - 1))
 		return 0;
 	if (wanted < READ_ONCE(mts_policy.mprotect_inplace_pages)) {
 		mts_count(MTS_STAT_RESERVE_FEW);
 		return -EAGAIN;
 	}
 
-	ret = reserve_range(r, pfn, nr_pages, mts_site_get(site));
+	ret = reserve_range(pfn, nr_pages, mts_site_get(site));
 	WRITE_ONCE(demand, READ_ONCE(demand) + 1);
 	mts_worker_kick();
 	return ret;
@@ -421,10 +428,7 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
  */
 int mts_reserve_ready(unsigned long pfn, unsigned long nr_pages)
 {
-	struct mts_region *r = mts_region_of_data(pfn);
-
-	return r ? reserve_range(r, pfn, nr_pages,
-				 mts_site_get(MTS_SITE())) : 0;
+	return reserve_range(pfn, nr_pages, mts_site_get(MTS_SITE()));
 }
 
 /* Reservations by faults since the last call */
