@@ -57,7 +57,7 @@ else
 	ktap_fail "its pages are at the place where anonymous memory is allocated" "$(grep tagged $proc)"
 fi
 check "all pages with tags are somewhere" pages_add_up
-if [ "$(tagged_sum 1)" = "$(($(tagged_sum 2) * 4096))" ]; then
+if [ "$(tagged_sum 1)" = "$(($(tagged_sum 2) * $(./mts_tool page)))" ]; then
 	ktap_ok "bytes and pages agree"
 else
 	ktap_fail "bytes and pages agree" "$(tagged_sum 1) $(tagged_sum 2)"
