@@ -117,7 +117,7 @@ bool mts_block_is_tagged(const struct mts_region *r, unsigned long block)
 	unsigned long i;
 
 	/* Nobody sees what that does */
-	if (mts_is_crash_memory(first, mts_block_data_pages(&r->geo)))
+	if (mts_is_kept_memory(first, mts_block_data_pages(&r->geo)))
 		return true;
 	for (i = 0; i < mts_block_data_pages(&r->geo); i++) {
 		struct page *page = pfn_to_online_page(first + i);

@@ -13,7 +13,7 @@
 #include <linux/sizes.h>
 #include <linux/tag_storage.h>
 
-#include "geometry.h"
+#include "kunit.h"
 
 /* Beyond all memory of the machines this is meant for */
 #define SCALE_BASE	(16ULL * SZ_1T)

@@ -2,10 +2,10 @@
 /*
  * MTE tag storage as memory: the module, going online and offline.
  *
- * Read on in firmware.c (what there is), region.c (its books), block.c (what
- * happens to a block), worker.c (when), placement.c (where), pm.c (other
- * kernels), the control plane (policy.c, stats.c, drain.c, debugfs.c,
- * regionfs.c, trigger.c, proc.c). The design is in mts.h.
+ * Read on in firmware.c (what there is: tree.c, ranges.c, geometry.c), region.c
+ * (its books), block.c (what happens to a block), worker.c (when), placement.c
+ * (where), pm.c (other kernels), the control plane (policy.c, stats.c, drain.c,
+ * debugfs.c, regionfs.c, trigger.c, proc.c). The design is in mts.h.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -192,7 +192,7 @@ static int __init mts_init(void)
 		return ret;
 	ret = mts_worker_init();
 	if (ret)
-		goto destroy_regions;
+		goto exit_firmware;
 	ret = mts_proc_init();
 	if (ret)
 		goto exit_worker;
@@ -211,8 +211,8 @@ exit_proc:
 	mts_proc_exit();
 exit_worker:
 	mts_worker_exit();
-destroy_regions:
-	mts_regions_destroy();
+exit_firmware:
+	mts_firmware_exit();
 	return ret;
 }
 module_init(mts_init);
@@ -223,7 +223,7 @@ static void __exit mts_exit(void)
 	mts_pm_exit();
 	mts_proc_exit();
 	mts_worker_exit();
-	mts_regions_destroy();
+	mts_firmware_exit();
 }
 module_exit(mts_exit);
 

@@ -8,8 +8,8 @@
  *   tagged memory  the physical range whose tags it holds
  *   tag block      the smallest unit of tag storage that can be reserved
  *   data block     the pages a tag block serves, MTS_RATIO as many
- *   region         a tag-storage range with its tagged memory: one node of the
- *                  device tree
+ *   region         a tag-storage range with its tagged memory, as far as the map
+ *                  is linear: what firmware describes, or a bank's part of it
  *   area           the part of a region's tag storage in whole pageblocks of
  *                  one zone: a CMA area
  *
@@ -169,6 +169,8 @@ int mts_offline(void);
 
 /* firmware.c */
 int mts_firmware_probe(void);
+void mts_firmware_exit(void);
+bool mts_is_foreign_memory(unsigned long pfn, unsigned long nr_pages);
 
 /* region.c */
 struct mts_region *mts_region_create(const struct mts_geometry *geo);
@@ -458,6 +460,14 @@ static inline void mts_inject_debugfs(struct dentry *parent)
 
 /* pm.c */
 bool mts_is_crash_memory(unsigned long pfn, unsigned long nr_pages);
+
+/* Do others, who don't ask us, write tags there? Then storage for them is kept. */
+static inline bool mts_is_kept_memory(unsigned long pfn, unsigned long nr_pages)
+{
+	return mts_is_crash_memory(pfn, nr_pages) ||
+		mts_is_foreign_memory(pfn, nr_pages);
+}
+
 int mts_pm_init(void);
 void mts_pm_exit(void);
 

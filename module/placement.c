@@ -45,7 +45,7 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 	unsigned long first = mts_block_data_pfn(&r->geo, block);
 	unsigned long nr = mts_block_data_pages(&r->geo);
 	unsigned long i, tagged = 0, free = 0, hole = 0;
-	bool kept = mts_is_crash_memory(first, nr);
+	bool kept = mts_is_kept_memory(first, nr);
 	unsigned int fill;
 
 	lockdep_assert_held(&mts_state_mutex);

@@ -158,7 +158,6 @@ static int kexec(const char *kernel, const char *initramfs, const char *line)
 
 int main(int argc, char **argv)
 {
-	mts_need_mte();
 	mts_load_regions();
 	if (argc == 2 && !strcmp(argv[1], "page"))
 		return printf("%zu\n", mts_page_size) < 0;
@@ -166,8 +165,10 @@ int main(int argc, char **argv)
 		return geometry();
 	if (argc >= 2 && !strcmp(argv[1], "fill"))
 		return fill(argc > 2 ? strtoul(argv[2], NULL, 0) : SIZE_MAX);
-	if (argc == 3 && !strcmp(argv[1], "hold"))
+	if (argc == 3 && !strcmp(argv[1], "hold")) {
+		mts_need_mte();
 		return hold(strtoul(argv[2], NULL, 0));
+	}
 	if (argc == 2 && !strcmp(argv[1], "pin"))
 		return pin();
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
