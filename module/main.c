@@ -34,6 +34,8 @@ static const struct tag_storage_ops mts_ops = {
 	.reserve = mts_reserve,
 };
 
+bool mts_have_tags __ro_after_init;
+
 bool mts_is_online(void)
 {
 	return READ_ONCE(online);
@@ -47,6 +49,8 @@ static int enable_hooks(void)
 	struct mts_region *r;
 	int ret;
 
+	if (!mts_have_tags)
+		return 0;
 	/*
 	 * Tag storage has no tags itself. It can be part of the memory served;
 	 * its bits are clear where a block serves nothing else. Then they tell,
@@ -78,6 +82,12 @@ static int enable_hooks(void)
 	return ret;
 }
 
+static void disable_hooks(void)
+{
+	if (mts_have_tags)
+		tag_storage_disable();
+}
+
 static int __mts_online(void)
 {
 	unsigned long pages[MTS_NR_STATES];
@@ -91,7 +101,7 @@ static int __mts_online(void)
 		return ret;
 	ret = mts_regions_register();
 	if (ret) {
-		tag_storage_disable();
+		disable_hooks();
 		return ret;
 	}
 
@@ -147,7 +157,7 @@ static int __mts_offline(void)
 	}
 	mts_worker_stop();
 	/* All blocks are reserved or static: every page is taggable */
-	tag_storage_disable();
+	disable_hooks();
 	mts_regions_unregister();
 	WRITE_ONCE(online, false);
 	module_put(THIS_MODULE);
@@ -177,19 +187,18 @@ static int __init mts_init(void)
 {
 	int ret;
 
-	if (!system_supports_mte()) {
-		pr_err("MTE is absent or disabled; not loaded\n");
-		return -ENODEV;
-	}
 	if (kasan_hw_tags_enabled()) {
 		pr_err("KASAN uses tags for all kernel memory; not loaded\n");
 		return -EBUSY;
 	}
 
+	mts_have_tags = system_supports_mte();
 	mts_scrub_init();
 	ret = mts_firmware_probe();
 	if (ret)
 		return ret;
+	if (!mts_have_tags)
+		pr_notice("MTE is absent or disabled: nothing can have tags, and all tag storage is lent for good\n");
 	ret = mts_worker_init();
 	if (ret)
 		goto exit_firmware;

@@ -167,6 +167,12 @@ bool mts_is_online(void);
 int mts_online(void);
 int mts_offline(void);
 
+/*
+ * Can memory have tags? Not without MTE, or where it is switched off. The kernel's
+ * hooks are not used then, and all tag storage is spare.
+ */
+extern bool mts_have_tags;
+
 /* firmware.c */
 int mts_firmware_probe(void);
 void mts_firmware_exit(void);

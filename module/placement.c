@@ -54,7 +54,7 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 
 		if (!page)
 			continue;
-		if (is_zero_pfn(first + i)) {
+		if (is_zero_pfn(first + i) && mts_have_tags) {
 			kept = true;
 		} else if (mts_page_is_tagged(page)) {
 			tagged++;

@@ -104,8 +104,11 @@ void mts_scrub_for_data(unsigned long tag_pfn, unsigned long nr_pages,
 	unsigned long addr = linear_address(tag_pfn);
 	unsigned long i;
 
-	/* No dirty tags may be written back over the data to come */
-	for (i = 0; i < nr_data_pages; i++)
+	/*
+	 * No dirty tags may be written back over the data to come. Without MTE
+	 * there are none, nor the instruction.
+	 */
+	for (i = 0; mts_have_tags && i < nr_data_pages; i++)
 		clean_inval_tags(linear_address(data_pfn + i));
 	dsb(sy);
 	/* Nor may stale lines hide what is there */
