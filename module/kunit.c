@@ -510,13 +510,40 @@ static void mts_carveout_clash(struct kunit *test)
 		STORAGE({ SZ_1G + SZ_4M, SZ_4M }),
 		BANKS({ 2ULL * SZ_2G, SZ_64M }, { 3ULL * SZ_2G, SZ_64M }),
 		.block_size = SZ_4K };
+	const char *error;
 
 	KUNIT_EXPECT_NULL(test, mts_carveouts_clash(&a, &b));
 	b.storage[0].start = SZ_1G + SZ_64M + SZ_4M - SZ_4K;
-	KUNIT_EXPECT_NOT_NULL(test, strstr(mts_carveouts_clash(&a, &b), "overlaps"));
+	error = mts_carveouts_clash(&a, &b);
+	KUNIT_ASSERT_NOT_NULL(test, error);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(error, "overlaps"));
 	b.storage[0].start = SZ_1G - SZ_4M;
 	b.memory[1].start = SZ_2G + SZ_256M - SZ_4K;
-	KUNIT_EXPECT_NOT_NULL(test, strstr(mts_carveouts_clash(&a, &b), "served twice"));
+	error = mts_carveouts_clash(&a, &b);
+	KUNIT_ASSERT_NOT_NULL(test, error);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(error, "served twice"));
+}
+
+/* Nor do the ranges of one overlap each other */
+static void mts_carveout_overlaps(struct kunit *test)
+{
+	struct mts_carveout c = {
+		STORAGE({ SZ_1G, SZ_4M }, { SZ_1G + SZ_4M - SZ_4K, SZ_4M }),
+		BANKS({ SZ_2G, SZ_128M }, { SZ_2G + SZ_128M, SZ_128M }),
+		.block_size = SZ_4K };
+	struct mts_geometry geo[2];
+	const char *error;
+	unsigned int nr;
+
+	error = mts_carveout_split(&c, 12, geo, ARRAY_SIZE(geo), &nr);
+	KUNIT_ASSERT_NOT_NULL(test, error);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(error, "overlaps itself"));
+	c.storage[1].start += SZ_4K;
+	KUNIT_EXPECT_NULL(test, mts_carveout_split(&c, 12, geo, ARRAY_SIZE(geo), &nr));
+	c.memory[1].start -= SZ_4K;
+	error = mts_carveout_split(&c, 12, geo, ARRAY_SIZE(geo), &nr);
+	KUNIT_ASSERT_NOT_NULL(test, error);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(error, "served twice"));
 }
 
 static struct kunit_case mts_geometry_cases[] = {
@@ -530,6 +557,7 @@ static struct kunit_case mts_geometry_cases[] = {
 	KUNIT_CASE_PARAM(mts_geometry_banks, bank_case_gen_params),
 	KUNIT_CASE_PARAM(mts_geometry_random, page_shift_gen_params),
 	KUNIT_CASE(mts_carveout_clash),
+	KUNIT_CASE(mts_carveout_overlaps),
 	KUNIT_CASE(mts_span_overlap),
 	{}
 };
