@@ -83,6 +83,8 @@ static void mts_scale_fault(struct kunit *test)
 	for (i = 0; i < SCALE_LOOPS; i++) {
 		unsigned long pfn = random_pfn(&rnd, r), next;
 
+		/* As after a search that has come to the end */
+		r->refill_from[ZONE_NORMAL] = r->geo.tag_pages;
 		preempt_disable();
 		start = ktime_get_ns();
 		refused += !mts_taggable(pfn, 1);
@@ -98,8 +100,6 @@ static void mts_scale_fault(struct kunit *test)
 		/* It is the only one */
 		lost += next != ALIGN_DOWN(pfn - r->geo.data_pfn, MTS_RATIO) +
 				r->geo.data_pfn;
-		/* As after a search that has come to the end */
-		r->refill_from[ZONE_NORMAL] = r->geo.tag_pages;
 	}
 
 	KUNIT_EXPECT_EQ(test, refused, 0);
