@@ -84,7 +84,7 @@ static void mts_scale_fault(struct kunit *test)
 		unsigned long pfn = random_pfn(&rnd, r), next;
 
 		/* As after a search that has come to the end */
-		r->refill_from[ZONE_NORMAL] = r->geo.tag_pages;
+		WRITE_ONCE(r->refill_from[ZONE_NORMAL], r->geo.tag_pages);
 		preempt_disable();
 		start = ktime_get_ns();
 		refused += !mts_taggable(pfn, 1);
