@@ -11,6 +11,12 @@ CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/mte-tag-storage
 MAKEFLAGS += --no-print-directory
 unexport MAKEFLAGS MFLAGS
 
+# Page size of the kernel: 4k, 16k or 64k; the scripts take it from the environment.
+# Larger pages have larger pageblocks, and so need a larger carve-out.
+PAGES ?= 4k
+export PAGES
+MEM := $(if $(filter 64k,$(PAGES)),32G,$(if $(filter 16k,$(PAGES)),2G,512M))
+
 help:
 	@echo 'make run         boot an emulated MTE machine and watch the module work'
 	@echo 'make test        all tests on emulated machines (TESTS="name pattern*" for some)'
@@ -23,6 +29,7 @@ help:
 	@echo 'make lint        static checks'
 	@echo 'make litmus      the proof of docs/hooks.md, by the kernel'"'"'s memory model'
 	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
+	@echo '                 PAGES=16k or 64k with each of these: another page size'
 	@echo 'make setup       install the packages the lab needs'
 	@echo 'make clean       remove the cache: kernels, emulator, runs'
 
@@ -30,7 +37,7 @@ setup:
 	@$(SCRIPTS)/setup
 
 run: setup
-	@$(SCRIPTS)/vm --mem 512M --smp 2 --run demo --plain --show ktap --timeout 120
+	@$(SCRIPTS)/vm --mem $(MEM) --smp 2 --run demo --plain --show ktap --timeout 120
 
 test: setup
 	@$(SCRIPTS)/test $(TESTS)
@@ -48,7 +55,7 @@ torture: setup
 	@$(SCRIPTS)/torture $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(SEED),--seed "$(SEED)")
 
 shell: setup
-	@$(SCRIPTS)/vm --interactive $(VMFLAGS)
+	@$(SCRIPTS)/vm --interactive --mem $(MEM) $(VMFLAGS)
 
 module: setup
 	@$(SCRIPTS)/build-module $(if $(KDIR),--kdir "$(KDIR)")

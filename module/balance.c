@@ -7,6 +7,7 @@
  * Pages that get tags leave tag storage all the time, so that what was balanced
  * when it was allocated does not stay so.
  */
+#include <linux/align.h>
 #include <linux/gfp.h>
 #include <linux/list.h>
 #include <linux/minmax.h>
@@ -47,6 +48,25 @@ static unsigned long pages_to_move(int nid)
 	return n;
 }
 
+/* The next region of a node, by address, or its first one; NULL if it has none */
+static struct mts_region *next_region(int nid, unsigned long pfn)
+{
+	struct mts_region *r, *next = NULL, *first = NULL;
+	unsigned int i;
+
+	for_each_mts_region(r, i) {
+		unsigned long start = r->geo.data_pfn;
+
+		if (!pfn_valid(start) || pfn_to_nid(start) != nid)
+			continue;
+		if (!first || start < first->geo.data_pfn)
+			first = r;
+		if (start > pfn && (!next || start < next->geo.data_pfn))
+			next = r;
+	}
+	return next ?: first;
+}
+
 /* Isolate some pages without tags that are not in tag storage */
 static unsigned int isolate_some(int nid, struct list_head *folios)
 {
@@ -56,14 +76,14 @@ static unsigned int isolate_some(int nid, struct list_head *folios)
 
 	for (chunks = 0; chunks < BALANCE_CHUNKS && nr < BALANCE_BATCH; chunks++) {
 		r = mts_region_of_data(pfn);
+		if (r && !pfn_valid(pfn)) {
+			/* A hole */
+			pfn = ALIGN(pfn + 1, PAGES_PER_SECTION);
+			continue;
+		}
 		if (!r || pfn_to_nid(pfn) != nid) {
-			unsigned int i;
-
-			/* The first region of the node, or there is none */
-			for_each_mts_region(r, i)
-				if (pfn_to_nid(r->geo.data_pfn) == nid)
-					break;
-			if (i == mts_nr_regions)
+			r = next_region(nid, pfn);
+			if (!r)
 				break;
 			pfn = r->geo.data_pfn;
 		}

@@ -32,6 +32,8 @@ static bool block_is_spare(const struct mts_region *r, unsigned long block)
 	struct mts_region *other;
 	unsigned int i;
 
+	if (!mts_have_tags)
+		return true;
 	for_each_mts_region(other, i)
 		if (mts_block_serves_storage(&r->geo, block, &other->geo))
 			return true;
@@ -46,7 +48,7 @@ static void __block_publish(struct mts_region *r, unsigned long block,
 	__block_set_state(r, block, MTS_RESERVED);
 	mts_site_hold(r, block, site);
 	WRITE_ONCE(r->idle[block], 0);
-	if (block_is_spare(r, block))
+	if (mts_have_tags && block_is_spare(r, block))
 		return;
 	/* The storage is scrubbed before the bits are seen */
 	smp_wmb();
@@ -87,8 +89,10 @@ bool mts_block_is_tagged(const struct mts_region *r, unsigned long block)
 	unsigned long i;
 
 	/* Nobody sees what that does */
-	if (mts_is_crash_memory(first, mts_block_data_pages(&r->geo)))
+	if (mts_is_kept_memory(first, mts_block_data_pages(&r->geo)))
 		return true;
+	if (!mts_have_tags)
+		return false;
 	for (i = 0; i < mts_block_data_pages(&r->geo); i++) {
 		struct page *page = pfn_to_online_page(first + i);
 

@@ -1,155 +1,323 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Finding and checking the tag storage that firmware describes.
+ * Finding and checking the tag storage: what the device tree describes, or the
+ * module parameter ranges=, against what the kernel knows of its memory.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/err.h>
+#include <linux/init.h>
+#include <linux/ioport.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/of.h>
 #include <linux/of_address.h>
 #include <linux/pfn.h>
+#include <linux/slab.h>
 
 #include "mts.h"
+#include "tree.h"
 
-/* Is every page of the range RAM that the kernel knows and maps? */
-static bool span_is_ram(const struct mts_span *span)
+static char *ranges;
+module_param(ranges, charp, 0400);
+MODULE_PARM_DESC(ranges, "tag storage instead of what the device tree describes: storage+size@memory+size[@memory+size...]/block-size,...");
+
+/* The memory that the kernel uses and maps, by address */
+static struct mts_span *ram;
+static unsigned int nr_ram, max_ram;
+
+static struct mts_carveout carveouts[MTS_MAX_REGIONS] __initdata;
+
+static int count_ram(struct resource *res, void *unused)
 {
-	unsigned long pfn, end = PFN_UP(span->start + span->size);
+	max_ram++;
+	return 0;
+}
 
-	for (pfn = PFN_DOWN(span->start); pfn < end; pfn++)
-		if (!pfn_is_map_memory(pfn))
+static int add_ram(struct resource *res, void *unused)
+{
+	struct mts_span *last = &ram[nr_ram - 1];
+
+	if (nr_ram && last->start + last->size == res->start) {
+		last->size += resource_size(res);
+		return 0;
+	}
+	/* Memory was added meanwhile */
+	if (nr_ram == max_ram)
+		return -EAGAIN;
+	ram[nr_ram++] = (struct mts_span) { res->start, resource_size(res) };
+	return 0;
+}
+
+/*
+ * System RAM of /proc/iomem: no-map memory and holes are none. Memory that is
+ * added later isn't either, and is served by nobody.
+ */
+static int __init find_ram(void)
+{
+	const unsigned long flags = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY;
+	int ret;
+
+	max_ram = 0;
+	nr_ram = 0;
+	walk_iomem_res_desc(IORES_DESC_NONE, flags, 0, -1, NULL, count_ram);
+	ram = kvcalloc(max_ram + 1, sizeof(*ram), GFP_KERNEL);
+	if (!ram)
+		return -ENOMEM;
+	ret = walk_iomem_res_desc(IORES_DESC_NONE, flags, 0, -1, NULL, add_ram);
+	return ret > 0 ? 0 : ret;
+}
+
+static bool span_is_ram(u64 start, u64 size)
+{
+	unsigned int low = 0, high = nr_ram;
+
+	/* The last one that starts at start or before */
+	while (low < high) {
+		unsigned int mid = low + (high - low) / 2;
+
+		if (ram[mid].start <= start)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (!low)
+		return false;
+	start -= ram[low - 1].start;
+	return start < ram[low - 1].size && size <= ram[low - 1].size - start;
+}
+
+/**
+ * mts_is_foreign_memory() - is some of this memory not the kernel's?
+ * @pfn:	the first page
+ * @nr_pages:	how many
+ *
+ * Nobody here knows what happens to no-map memory, and it isn't in the linear
+ * map: its tag storage is never lent, nor are its tags cleaned.
+ *
+ * Context: Any.
+ */
+bool mts_is_foreign_memory(unsigned long pfn, unsigned long nr_pages)
+{
+	return !span_is_ram(PFN_PHYS(pfn), PFN_PHYS(nr_pages));
+}
+
+/* Is the tag storage what a description says it is? */
+static const char * __init check_storage(const struct mts_carveout *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->nr_storage; i++)
+		if (!span_is_ram(c->storage[i].start, c->storage[i].size))
+			return "reg is not all RAM known to the kernel";
+	return NULL;
+}
+
+static int __init create_regions(const struct mts_geometry *geo, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		struct mts_region *r = mts_region_create(&geo[i]);
+
+		if (IS_ERR(r))
+			return PTR_ERR(r);
+	}
+	return 0;
+}
+
+/* Check carve-out @i against the others and the machine, make its regions */
+static const char * __init add_carveout(unsigned int i, int *ret)
+{
+	struct mts_geometry geo[MTS_MAX_REGIONS];
+	const struct mts_carveout *c = &carveouts[i];
+	const char *error;
+	unsigned int j, nr;
+
+	*ret = -EINVAL;
+	error = mts_carveout_split(c, PAGE_SHIFT, geo,
+				   MTS_MAX_REGIONS - mts_nr_regions, &nr);
+	for (j = 0; !error && j < i; j++)
+		error = mts_carveouts_clash(&carveouts[j], c);
+	if (!error)
+		error = check_storage(c);
+	if (error)
+		return error;
+	*ret = create_regions(geo, nr);
+	return *ret ? "no memory for the books of the region" : NULL;
+}
+
+static int __init probe_tree(void)
+{
+	struct device_node *root = of_find_node_by_path("/"), *np = NULL;
+	unsigned int nr = 0, i = 0;
+	const char *error = NULL;
+	int ret = -EINVAL;
+
+	if (root)
+		error = mts_tree_read(root, carveouts, MTS_MAX_REGIONS, &nr, &np);
+	for (; i < nr && !error; i++) {
+		error = add_carveout(i, &ret);
+		if (error)
+			np = mts_tree_node(root, i);
+	}
+	of_node_put(root);
+	if (error) {
+		pr_err("%pOFf: %s; not loaded\n", np, error);
+		of_node_put(np);
+		return ret;
+	}
+	if (nr)
+		return 0;
+	pr_err("no %s node in the device tree, and no ranges=; not loaded\n",
+	       MTS_COMPATIBLE);
+	return -ENODEV;
+}
+
+/* Does the device tree reserve all of it, for nobody else? */
+static bool __init tree_reserves(struct device_node *reserved,
+				 const struct mts_span *span)
+{
+	struct device_node *np;
+	u64 start, size;
+	int i;
+
+	for_each_available_child_of_node(reserved, np) {
+		if (of_property_read_bool(np, "no-map") ||
+		    of_property_read_bool(np, "reusable"))
+			continue;
+		for (i = 0; !of_property_read_reg(np, i, &start, &size); i++) {
+			if (span->start < start || span->start - start > size ||
+			    span->size > size - (span->start - start))
+				continue;
+			of_node_put(np);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* All pages are kept from the page allocator since boot */
+static bool __init pages_are_reserved(const struct mts_span *span)
+{
+	unsigned long pfn, end = PFN_DOWN(span->start + span->size);
+
+	for (pfn = PFN_DOWN(span->start); pfn < end; pfn++) {
+		struct page *page = pfn_to_online_page(pfn);
+
+		if (!page || !PageReserved(page))
 			return false;
+		cond_resched();
+	}
 	return true;
 }
 
 /*
- * The one reg entry of a node.
- * Return: the number of entries, 0 also when it is empty or broken.
+ * A device tree's node reserves the storage that it describes. A parameter
+ * doesn't: what else says that the memory is nobody's?
  */
-static int read_reg(struct device_node *np, struct mts_span *span)
+static const char * __init check_ranges(const struct mts_carveout *c)
 {
-	struct resource res;
-	int n = of_address_count(np);
-
-	if (!n || of_address_to_resource(np, 0, &res) || !resource_size(&res))
-		return 0;
-	span->start = res.start;
-	span->size = resource_size(&res);
-	return n;
-}
-
-/* Return: NULL, or what is wrong with the node. */
-static const char *read_node(struct device_node *np, struct mts_geometry *geo,
-			     struct mts_span *storage, struct mts_span *memory)
-{
-	struct device_node *mem;
-	u32 block_size;
-	int n;
-
-	if (!np->parent || !of_node_name_eq(np->parent, "reserved-memory"))
-		return "is not a child of /reserved-memory";
-	if (of_property_read_bool(np, "no-map"))
-		return "has no-map: the kernel has no access to the memory";
-	n = of_address_count(np);
-	if (n != 1)
-		return "must have exactly one reg entry";
-	if (!read_reg(np, storage))
-		return "has an empty reg";
-	if (!of_property_present(np, "block-size"))
-		return "has no block-size";
-	if (of_property_read_u32(np, "block-size", &block_size))
-		return "block-size is not one 32-bit number";
-	if (!of_property_present(np, "tagged-memory"))
-		return "has no tagged-memory";
-	mem = of_parse_phandle(np, "tagged-memory", 0);
-	if (!mem)
-		return "tagged-memory is not the phandle of any node";
-	if (!of_node_is_type(mem, "memory")) {
-		of_node_put(mem);
-		return "tagged-memory is not a memory node";
-	}
-	n = read_reg(mem, memory);
-	of_node_put(mem);
-	if (n != 1)
-		return "tagged-memory must have exactly one reg entry";
-	return mts_geometry_init(geo, storage, memory, block_size, PAGE_SHIFT);
-}
-
-/* What the ranges are, not only how they are described */
-static const char *check_memory(const struct mts_span *storage)
-{
-	if (!span_is_ram(storage))
-		return "reg is not all RAM known to the kernel";
-	return NULL;
-}
-
-static const char *check_others(const struct mts_span *storages,
-				const struct mts_span *memories, unsigned int n)
-{
+	struct device_node *reserved, *memory;
+	const char *error = NULL;
 	unsigned int i;
 
-	for (i = 0; i < n; i++) {
-		if (mts_span_overlaps(&storages[i], &storages[n]))
-			return "reg overlaps another tag-storage node";
-		if (mts_span_overlaps(&memories[i], &memories[n]))
-			return "tagged-memory is served twice";
+	for (i = 0; i < c->nr_memory; i++)
+		if (!span_is_ram(c->memory[i].start, PAGE_SIZE) ||
+		    !span_is_ram(c->memory[i].start + c->memory[i].size -
+				 PAGE_SIZE, PAGE_SIZE))
+			return "tagged-memory does not begin and end in RAM known to the kernel";
+
+	memory = of_find_node_by_type(NULL, "memory");
+	reserved = of_find_node_by_path("/reserved-memory");
+	for (i = 0; i < c->nr_storage && !error; i++) {
+		if (memory && !tree_reserves(reserved, &c->storage[i]))
+			error = "reg is not in a child of /reserved-memory";
+		else if (!pages_are_reserved(&c->storage[i]))
+			error = "reg is not reserved: the kernel uses the memory";
 	}
-	return NULL;
+	if (!memory && !error)
+		pr_warn("ranges: there is no device tree to tell that firmware reserves the tag storage; trusting it\n");
+	of_node_put(memory);
+	of_node_put(reserved);
+	return error;
+}
+
+static int __init probe_ranges(void)
+{
+	struct device_node *np;
+	const char *error, *where;
+	unsigned int nr, i;
+	int ret;
+
+	error = mts_ranges_parse(ranges, carveouts, MTS_MAX_REGIONS, &nr, &where);
+	if (error) {
+		pr_err("ranges: \"%.24s\" %s; not loaded\n", where, error);
+		return -EINVAL;
+	}
+	for (i = 0; i < nr; i++) {
+		error = add_carveout(i, &ret);
+		if (!error) {
+			ret = -EINVAL;
+			error = check_ranges(&carveouts[i]);
+		}
+		if (error) {
+			pr_err("ranges: carve-out %u: %s; not loaded\n", i + 1,
+			       error);
+			return ret;
+		}
+	}
+
+	np = of_find_compatible_node(NULL, NULL, MTS_COMPATIBLE);
+	if (np)
+		pr_notice("ranges: instead of what the device tree describes\n");
+	of_node_put(np);
+	return 0;
+}
+
+/* Only whole pageblocks can be lent, and with large pages these are large */
+static void __init warn_static(void)
+{
+	unsigned long pages = 0, lent = 0;
+	struct mts_region *r;
+	unsigned int i, j;
+
+	for_each_mts_region(r, i) {
+		pages += r->geo.tag_pages;
+		for (j = 0; j < r->nr_areas; j++)
+			lent += r->areas[j].nr_pages;
+	}
+	if (lent >= pages / 2)
+		return;
+	pr_warn("only %lu of %lu KiB of tag storage can be lent: whole pageblocks, which have %lu KiB in this kernel. A larger carve-out that is aligned to them gives more, or a kernel with smaller ones (CONFIG_ARCH_FORCE_MAX_ORDER)\n",
+		lent << (PAGE_SHIFT - 10), pages << (PAGE_SHIFT - 10),
+		pageblock_nr_pages << (PAGE_SHIFT - 10));
 }
 
 /**
- * mts_firmware_probe() - create a region for each tag-storage node
+ * mts_firmware_probe() - create the regions of all tag storage there is
  *
  * Says what is wrong, once, and leaves no region behind then.
  *
- * Return: 0, -ENODEV without a node, -EINVAL for a bad one, -ENOMEM.
+ * Return: 0, -ENODEV without any, -EINVAL for a bad description, -ENOMEM.
  */
-int mts_firmware_probe(void)
+int __init mts_firmware_probe(void)
 {
-	struct mts_span storages[MTS_MAX_REGIONS], memories[MTS_MAX_REGIONS];
-	const char *error;
-	struct device_node *np;
-	unsigned int n = 0;
-	int ret;
+	int ret = find_ram();
 
-	for_each_compatible_node(np, NULL, MTS_COMPATIBLE) {
-		struct mts_geometry geo;
-		struct mts_region *r;
-
-		if (!of_device_is_available(np))
-			continue;
-		if (n == MTS_MAX_REGIONS) {
-			error = "is one node too many";
-			goto bad;
-		}
-		error = read_node(np, &geo, &storages[n], &memories[n]);
-		if (!error)
-			error = check_others(storages, memories, n);
-		if (!error)
-			error = check_memory(&storages[n]);
-		if (error)
-			goto bad;
-
-		r = mts_region_create(&geo);
-		if (IS_ERR(r)) {
-			ret = PTR_ERR(r);
-			pr_err("%pOFf: no memory for the books of the region; not loaded\n",
-			       np);
-			goto undo;
-		}
-		n++;
-	}
-	if (n)
-		return 0;
-	pr_err("no %s node in the device tree; not loaded\n", MTS_COMPATIBLE);
-	return -ENODEV;
-
-bad:
-	pr_err("%pOFf: %s; not loaded\n", np, error);
-	ret = -EINVAL;
-undo:
-	of_node_put(np);
-	mts_regions_destroy();
+	if (!ret)
+		ret = ranges ? probe_ranges() : probe_tree();
+	if (ret)
+		mts_firmware_exit();
+	else
+		warn_static();
 	return ret;
+}
+
+/* Undo mts_firmware_probe() */
+void mts_firmware_exit(void)
+{
+	mts_regions_destroy();
+	kvfree(ram);
+	ram = NULL;
 }

@@ -12,6 +12,9 @@
 /* log2(MTS_RATIO): data pages per page of tag storage */
 #define MTS_RATIO_SHIFT		5
 
+/* Ranges that a description, and so a carve-out, can have of either kind */
+#define MTS_MAX_SPANS		16
+
 /**
  * struct mts_geometry - a tag-storage range and the memory it serves, in pages
  * @tag_pfn:	first page of the tag storage
@@ -39,10 +42,37 @@ struct mts_span {
 	u64 size;
 };
 
-const char *mts_geometry_init(struct mts_geometry *geo,
-			      const struct mts_span *storage,
-			      const struct mts_span *memory,
-			      u32 block_size, unsigned int page_shift);
+/**
+ * struct mts_carveout - tag storage as firmware describes it
+ * @storage:	its ranges
+ * @memory:	the memory it serves, by banks
+ * @nr_storage:	length of @storage
+ * @nr_memory:	length of @memory
+ * @block_size:	bytes of tag storage within which the tags of a data block may
+ *		be anywhere
+ *
+ * The tags of the banks, one after the other in this order, are in the ranges of
+ * the storage, one after the other in this order.
+ */
+struct mts_carveout {
+	struct mts_span storage[MTS_MAX_SPANS];
+	struct mts_span memory[MTS_MAX_SPANS];
+	unsigned int nr_storage;
+	unsigned int nr_memory;
+	u64 block_size;
+};
+
+const char *mts_carveout_split(const struct mts_carveout *c,
+			       unsigned int page_shift,
+			       struct mts_geometry *geo, unsigned int max,
+			       unsigned int *nr);
+const char *mts_carveouts_clash(const struct mts_carveout *a,
+				const struct mts_carveout *b);
+
+/* ranges.c */
+const char *mts_ranges_parse(const char *text, struct mts_carveout *c,
+			     unsigned int max, unsigned int *nr,
+			     const char **where);
 
 static inline bool mts_span_overlaps(const struct mts_span *a,
 				     const struct mts_span *b)

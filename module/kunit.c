@@ -3,10 +3,13 @@
  * KUnit: the map between tag storage and memory, for all page sizes.
  */
 #include <kunit/test.h>
+#include <linux/minmax.h>
 #include <linux/module.h>
+#include <linux/prandom.h>
+#include <linux/sched.h>
 #include <linux/sizes.h>
 
-#include "geometry.h"
+#include "kunit.h"
 
 static const unsigned int page_shifts[] = { 12, 14, 16 };
 
@@ -182,6 +185,22 @@ static const struct bad_case bad_cases[] = {
 	  "1/32" },
 	{ "more", { SZ_2G, SZ_64M }, { SZ_1G, SZ_1G }, SZ_4K, 12,
 	  "1/32" },
+	{ "empty", { SZ_2G, 0 }, { SZ_1G, SZ_1G }, SZ_4K, 12,
+	  "empty reg" },
+	{ "empty memory", { SZ_2G, SZ_32M }, { SZ_1G, 0 }, SZ_4K, 12,
+	  "empty range" },
+	{ "wraps", { -SZ_16M, SZ_32M }, { SZ_1G, SZ_1G }, SZ_4K, 12,
+	  "reg goes beyond" },
+	{ "memory wraps", { SZ_2G, SZ_32M }, { -SZ_512M, SZ_1G }, SZ_4K, 12,
+	  "tagged-memory goes beyond" },
+	{ "memory 2K", { SZ_2G, SZ_32M }, { SZ_1G + SZ_2K, SZ_1G }, SZ_4K, 12,
+	  "multiple of 4 KiB" },
+	{ "memory start", { SZ_2G, SZ_32M }, { SZ_1G + SZ_64K, SZ_1G }, SZ_4K, 12,
+	  "multiple of 32 pages" },
+	{ "memory start 16K", { SZ_2G, SZ_32M }, { SZ_1G + SZ_128K, SZ_1G },
+	  SZ_4K, 14, "multiple of 32 pages" },
+	{ "no block", { SZ_2G, SZ_4K }, { SZ_1G, SZ_128K }, SZ_4K, 14,
+	  "page size" },
 };
 
 static void bad_case_desc(const struct bad_case *c, char *desc)
@@ -218,6 +237,315 @@ static void mts_span_overlap(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, mts_span_overlaps(&a, &a));
 }
 
+/*
+ * What a set of banks comes to: for each page of tag storage and each piece of
+ * 4 KiB of memory, by the definition, without cutting anything.
+ */
+struct model {
+	const struct mts_carveout *c;
+	unsigned int page_shift;
+	u64 block;
+};
+
+/* The address of the tags of @addr; 0 if nobody serves it */
+static u64 model_tags(const struct model *m, u64 addr)
+{
+	u64 at = 0;
+	unsigned int i;
+
+	for (i = 0; i < m->c->nr_memory; i++) {
+		const struct mts_span *bank = &m->c->memory[i];
+
+		if (addr >= bank->start && addr - bank->start < bank->size) {
+			at += addr - bank->start;
+			break;
+		}
+		at += bank->size;
+	}
+	if (i == m->c->nr_memory)
+		return 0;
+	at /= MTS_RATIO;
+	for (i = 0; at >= m->c->storage[i].size; i++)
+		at -= m->c->storage[i].size;
+	return m->c->storage[i].start + at;
+}
+
+/* The memory that has its tags at @tags, which is a multiple of 128 */
+static u64 model_memory(const struct model *m, u64 tags)
+{
+	u64 at = 0;
+	unsigned int i = 0;
+
+	while (tags < m->c->storage[i].start ||
+	       tags - m->c->storage[i].start >= m->c->storage[i].size)
+		at += m->c->storage[i++].size;
+	at = (at + tags - m->c->storage[i].start) * MTS_RATIO;
+	for (i = 0; at >= m->c->memory[i].size; i++)
+		at -= m->c->memory[i].size;
+	return m->c->memory[i].start + at;
+}
+
+/* May the block of storage at @start be lent? */
+static bool model_linear(const struct model *m, u64 start)
+{
+	u64 first = model_memory(m, start), at;
+
+	if (!IS_ALIGNED(first, (u64)MTS_RATIO << m->page_shift))
+		return false;
+	for (at = 0; at < m->block; at += MTS_BLOCK_SIZE_MIN)
+		if (model_memory(m, start + at) != first + at * MTS_RATIO)
+			return false;
+	return true;
+}
+
+/* The parts have the blocks that the model allows, all of them, and nothing else */
+static void expect_model(struct kunit *test, const struct mts_carveout *c,
+			 unsigned int page_shift, const struct mts_geometry *geo,
+			 unsigned int nr)
+{
+	struct model m = {
+		.c = c, .page_shift = page_shift,
+		.block = max_t(u64, c->block_size, 1ULL << page_shift),
+	};
+	unsigned long lent = 0, allowed = 0;
+	unsigned int i, j;
+	u64 at;
+
+	for (i = 0; i < nr; i++) {
+		const struct mts_geometry *g = &geo[i];
+		unsigned long block;
+
+		for (block = 0; block < mts_nr_blocks(g); block++, lent++) {
+			u64 tags = (u64)mts_block_tag_pfn(g, block) << page_shift;
+			u64 data = (u64)mts_block_data_pfn(g, block) << page_shift;
+
+			KUNIT_ASSERT_TRUE(test, model_linear(&m, tags));
+			KUNIT_ASSERT_EQ(test, model_memory(&m, tags), data);
+			KUNIT_ASSERT_EQ(test, model_tags(&m, data), tags);
+		}
+		for (j = 0; j < i; j++) {
+			KUNIT_ASSERT_FALSE(test, mts_stores_pfn(&geo[j], g->tag_pfn));
+			KUNIT_ASSERT_FALSE(test, mts_serves_pfn(&geo[j], g->data_pfn));
+		}
+	}
+	for (i = 0; i < c->nr_storage; i++) {
+		const struct mts_span *s = &c->storage[i];
+
+		for (at = ALIGN(s->start, m.block);
+		     at + m.block <= s->start + s->size; at += m.block)
+			allowed += model_linear(&m, at);
+	}
+	KUNIT_EXPECT_EQ(test, lent, allowed);
+}
+
+struct bank_case {
+	const char *name;
+	struct mts_carveout c;
+	unsigned int page_shift;
+	unsigned int nr;	/* of parts */
+	unsigned long pages;	/* of tag storage in them */
+};
+
+#define SPANS(...)	\
+	(sizeof((struct mts_span[]) { __VA_ARGS__ }) / sizeof(struct mts_span))
+#define BANKS(...)	\
+	.memory = { __VA_ARGS__ }, .nr_memory = SPANS(__VA_ARGS__)
+#define STORAGE(...)	\
+	.storage = { __VA_ARGS__ }, .nr_storage = SPANS(__VA_ARGS__)
+
+static const struct bank_case bank_cases[] = {
+	{ "two, one storage", {
+		STORAGE({ SZ_1G, SZ_8M }),
+		BANKS({ SZ_2G, SZ_128M }, { 2ULL * SZ_2G, SZ_128M }),
+		.block_size = SZ_4K }, 12, 2, 2048 },
+	{ "two that are one", {
+		STORAGE({ SZ_1G, SZ_8M }),
+		BANKS({ SZ_2G, SZ_128M - SZ_4K },
+		      { SZ_2G + SZ_128M - SZ_4K, SZ_128M + SZ_4K }),
+		.block_size = SZ_4K }, 12, 1, 2048 },
+	{ "a storage per bank", {
+		STORAGE({ SZ_1G, SZ_4M }, { SZ_1G + SZ_64M, SZ_4M }),
+		BANKS({ SZ_2G, SZ_128M }, { 2ULL * SZ_2G, SZ_128M }),
+		.block_size = SZ_4K }, 12, 2, 2048 },
+	{ "storage in two halves", {
+		STORAGE({ SZ_1G, SZ_4M }, { SZ_1G + SZ_64M, SZ_4M }),
+		BANKS({ SZ_2G, SZ_256M }), .block_size = SZ_4K }, 12, 2, 2048 },
+	{ "backwards", {
+		STORAGE({ SZ_1G, SZ_8M }),
+		BANKS({ SZ_2G + SZ_128M, SZ_128M }, { SZ_2G, SZ_128M }),
+		.block_size = SZ_4K }, 12, 2, 2048 },
+	/* 64 KiB are half a page of storage: the page between them is nobody's */
+	{ "a page of both", {
+		STORAGE({ SZ_1G, SZ_8M }),
+		BANKS({ SZ_2G, SZ_128M - SZ_64K },
+		      { 2ULL * SZ_2G - SZ_64K, SZ_128M + SZ_64K }),
+		.block_size = SZ_4K }, 12, 2, 2047 },
+	/* ... and data blocks of the second bank would begin within 32 pages */
+	{ "a page of both, shifted", {
+		STORAGE({ SZ_1G, SZ_8M }),
+		BANKS({ SZ_2G, SZ_128M - SZ_64K }, { 2ULL * SZ_2G, SZ_128M + SZ_64K }),
+		.block_size = SZ_4K }, 12, 1, 1023 },
+	{ "a large block of both", {
+		STORAGE({ SZ_1G, SZ_8M }),
+		BANKS({ SZ_2G, SZ_128M - SZ_1M }, { 2ULL * SZ_2G - SZ_1M, SZ_128M + SZ_1M }),
+		.block_size = SZ_64K }, 12, 2, 2048 - 16 },
+	{ "small blocks, 16K pages", {
+		STORAGE({ SZ_1G, SZ_8M }),
+		BANKS({ SZ_2G, SZ_128M - SZ_128K },
+		      { 2ULL * SZ_2G - SZ_128K, SZ_128M + SZ_128K }),
+		.block_size = SZ_4K }, 14, 2, 511 },
+	{ "three, one too small", {
+		STORAGE({ SZ_1G, SZ_8M }),
+		BANKS({ SZ_2G, SZ_128M }, { 2ULL * SZ_2G, SZ_64K },
+		      { 2ULL * SZ_2G + SZ_1G + SZ_64K, SZ_128M - SZ_64K }),
+		.block_size = SZ_4K }, 12, 2, 2047 },
+};
+
+static void bank_case_desc(const struct bank_case *c, char *desc)
+{
+	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(bank_case, bank_cases, bank_case_desc);
+
+static void mts_geometry_banks(struct kunit *test)
+{
+	const struct bank_case *c = test->param_value;
+	struct mts_geometry geo[MTS_MAX_SPANS];
+	unsigned long pages = 0;
+	unsigned int i, nr;
+
+	KUNIT_ASSERT_NULL(test, mts_carveout_split(&c->c, c->page_shift, geo,
+						   ARRAY_SIZE(geo), &nr));
+	KUNIT_EXPECT_EQ(test, nr, c->nr);
+	for (i = 0; i < nr; i++)
+		pages += geo[i].tag_pages;
+	KUNIT_EXPECT_EQ(test, pages, c->pages);
+	expect_model(test, &c->c, c->page_shift, geo, nr);
+
+	KUNIT_EXPECT_NOT_NULL(test, mts_carveout_split(&c->c, c->page_shift, geo,
+						       c->nr - 1, &nr));
+}
+
+#define RANDOM_CASES	600
+#define RANDOM_SEED	0x62616e6b
+
+/* A number of units, seldom a nice one */
+static u64 some(struct rnd_state *rnd, u32 units, u64 unit)
+{
+	return (1 + prandom_u32_state(rnd) % units) * unit;
+}
+
+/* Banks and storage at random; the sizes fit by construction */
+static void random_carveout(struct rnd_state *rnd, struct mts_carveout *c)
+{
+	static const u64 units[] = { SZ_4K, SZ_64K, SZ_128K, SZ_1M, SZ_2M };
+	u64 memory = SZ_1G, storage = 64ULL * SZ_1G, total = 0, left;
+	u32 banks = 1 + prandom_u32_state(rnd) % 4;
+
+	*c = (struct mts_carveout) {
+		.block_size = SZ_1K << prandom_u32_state(rnd) % 8,
+	};
+	while (c->nr_memory < banks) {
+		u64 unit = units[prandom_u32_state(rnd) % ARRAY_SIZE(units)];
+		struct mts_span *m = &c->memory[c->nr_memory++];
+
+		if (prandom_u32_state(rnd) % 3)
+			memory += some(rnd, 64, unit);
+		m->start = memory;
+		m->size = some(rnd, 64, unit);
+		if (c->nr_memory == banks) {
+			u64 align = MTS_RATIO * max_t(u64, c->block_size, SZ_64K);
+
+			m->size += ALIGN(total + m->size, align) - (total + m->size);
+		}
+		memory += m->size;
+		total += m->size;
+	}
+	for (left = total / MTS_RATIO; left;) {
+		u64 unit = max_t(u64, c->block_size, SZ_64K);
+		struct mts_span *s = &c->storage[c->nr_storage++];
+
+		if (prandom_u32_state(rnd) % 2)
+			storage += some(rnd, 8, SZ_2M);
+		s->start = storage;
+		s->size = c->nr_storage == 4 ? left : min(left, some(rnd, 64, unit));
+		storage += s->size;
+		left -= s->size;
+	}
+}
+
+static void mts_geometry_random(struct kunit *test)
+{
+	unsigned int shift = *(const unsigned int *)test->param_value;
+	struct mts_geometry geo[2 * MTS_MAX_SPANS];
+	unsigned int i, nr, lent = 0;
+	struct mts_carveout *c;
+	struct rnd_state rnd;
+
+	c = kunit_kmalloc(test, sizeof(*c), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, c);
+	prandom_seed_state(&rnd, RANDOM_SEED + shift);
+	for (i = 0; i < RANDOM_CASES; i++) {
+		const char *error;
+
+		random_carveout(&rnd, c);
+		error = mts_carveout_split(c, shift, geo, ARRAY_SIZE(geo), &nr);
+		KUNIT_EXPECT_EQ_MSG(test, !error, nr > 0, "case %u: %s", i, error);
+		expect_model(test, c, shift, geo, nr);
+		lent += nr > 0;
+		cond_resched();
+	}
+	/* Both happen */
+	KUNIT_EXPECT_GT(test, lent, RANDOM_CASES / 8);
+	kunit_info(test, "%u of %u have something to lend", lent, i);
+}
+
+static void mts_carveout_clash(struct kunit *test)
+{
+	static const struct mts_carveout a = {
+		STORAGE({ SZ_1G, SZ_4M }, { SZ_1G + SZ_64M, SZ_4M }),
+		BANKS({ SZ_2G, SZ_256M }), .block_size = SZ_4K };
+	struct mts_carveout b = {
+		STORAGE({ SZ_1G + SZ_4M, SZ_4M }),
+		BANKS({ 2ULL * SZ_2G, SZ_64M }, { 3ULL * SZ_2G, SZ_64M }),
+		.block_size = SZ_4K };
+	const char *error;
+
+	KUNIT_EXPECT_NULL(test, mts_carveouts_clash(&a, &b));
+	b.storage[0].start = SZ_1G + SZ_64M + SZ_4M - SZ_4K;
+	error = mts_carveouts_clash(&a, &b);
+	KUNIT_ASSERT_NOT_NULL(test, error);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(error, "overlaps"));
+	b.storage[0].start = SZ_1G - SZ_4M;
+	b.memory[1].start = SZ_2G + SZ_256M - SZ_4K;
+	error = mts_carveouts_clash(&a, &b);
+	KUNIT_ASSERT_NOT_NULL(test, error);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(error, "served twice"));
+}
+
+/* Nor do the ranges of one overlap each other */
+static void mts_carveout_overlaps(struct kunit *test)
+{
+	struct mts_carveout c = {
+		STORAGE({ SZ_1G, SZ_4M }, { SZ_1G + SZ_4M - SZ_4K, SZ_4M }),
+		BANKS({ SZ_2G, SZ_128M }, { SZ_2G + SZ_128M, SZ_128M }),
+		.block_size = SZ_4K };
+	struct mts_geometry geo[2];
+	const char *error;
+	unsigned int nr;
+
+	error = mts_carveout_split(&c, 12, geo, ARRAY_SIZE(geo), &nr);
+	KUNIT_ASSERT_NOT_NULL(test, error);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(error, "overlaps itself"));
+	c.storage[1].start += SZ_4K;
+	KUNIT_EXPECT_NULL(test, mts_carveout_split(&c, 12, geo, ARRAY_SIZE(geo), &nr));
+	c.memory[1].start -= SZ_4K;
+	error = mts_carveout_split(&c, 12, geo, ARRAY_SIZE(geo), &nr);
+	KUNIT_ASSERT_NOT_NULL(test, error);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(error, "served twice"));
+}
+
 static struct kunit_case mts_geometry_cases[] = {
 	KUNIT_CASE_PARAM(mts_geometry_block_size, page_shift_gen_params),
 	KUNIT_CASE_PARAM(mts_geometry_linear, page_shift_gen_params),
@@ -226,6 +554,10 @@ static struct kunit_case mts_geometry_cases[] = {
 	KUNIT_CASE(mts_geometry_spare_none),
 	KUNIT_CASE(mts_geometry_spare_edge),
 	KUNIT_CASE_PARAM(mts_geometry_refuses, bad_case_gen_params),
+	KUNIT_CASE_PARAM(mts_geometry_banks, bank_case_gen_params),
+	KUNIT_CASE_PARAM(mts_geometry_random, page_shift_gen_params),
+	KUNIT_CASE(mts_carveout_clash),
+	KUNIT_CASE(mts_carveout_overlaps),
 	KUNIT_CASE(mts_span_overlap),
 	{}
 };

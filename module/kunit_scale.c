@@ -11,6 +11,7 @@
 #include <linux/prandom.h>
 #include <linux/sizes.h>
 
+#include "kunit.h"
 #include "mts.h"
 
 /* Beyond all memory of the machines this is meant for */

@@ -69,11 +69,11 @@ int mts_taggable(unsigned long pfn, unsigned long nr_pages)
 	for (; pfn < end; pfn = ALIGN_DOWN(pfn, MTS_RATIO) + MTS_RATIO) {
 		struct mts_region *r = mts_region_of_data(pfn);
 
-		if (r && test_bit((pfn - r->geo.data_pfn) / MTS_RATIO, r->taggable))
-			continue;
+		/* First: its bit can be set, if the block serves others too */
 		if (mts_is_storage(pfn))
 			return -1;
-		taggable &= !r;
+		taggable &= !r || test_bit((pfn - r->geo.data_pfn) / MTS_RATIO,
+					   r->taggable);
 	}
 	return taggable;
 }

@@ -2,10 +2,11 @@
 /*
  * MTE tag storage as memory: the module, going online and offline.
  *
- * Read on in firmware.c (what there is), region.c (its books), block.c (what
- * happens to a block), worker.c (when), placement.c (where), pm.c (other
- * kernels), the control plane (policy.c, stats.c, drain.c, debugfs.c,
- * regionfs.c, trigger.c, proc.c). The design is in mts.h.
+ * Read on in firmware.c (what there is: tree.c, ranges.c, geometry.c), region.c
+ * (its books), block.c (what happens to a block), reserve.c, pass.c, offline.c,
+ * worker.c (when), placement.c (where), pm.c (other kernels), the control plane
+ * (policy.c, stats.c, debugfs.c, regionfs.c, trigger.c, proc.c). The design is in
+ * mts.h.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -42,22 +43,44 @@ struct tag_storage_ops mts_ops = {
 #endif
 };
 
+bool mts_have_tags __ro_after_init;
+
 bool mts_is_online(void)
 {
 	return READ_ONCE(online);
 }
 
+/* Without MTE they have nothing to do */
 static int enable_hooks(void)
 {
 	int ret;
 
+	if (!mts_have_tags)
+		return 0;
+	ret = mts_pool_init();
+	if (ret)
+		return ret;
+	mts_clear_spare();
 	ret = tag_storage_enable(&mts_ops);
+	if (!ret)
+		return 0;
+	mts_pool_exit();
 	if (ret == -ENOEXEC)
 		pr_err("the kernel's hooks are not of version %u; build the module for this kernel\n",
 		       MTS_HOOKS_ABI);
-	else if (ret)
+	else
 		pr_err("can't enable the kernel's hooks: %d\n", ret);
 	return ret;
+}
+
+/* All blocks are reserved or static: every page is taggable */
+static void disable_hooks(void)
+{
+	if (!mts_have_tags)
+		return;
+	tag_storage_disable();
+	mts_requests_flush();
+	mts_pool_exit();
 }
 
 /* All that has no tags has been released */
@@ -78,29 +101,21 @@ static int __mts_online(void)
 
 	lockdep_assert_held(&mts_state_mutex);
 
-	ret = mts_pool_init();
-	if (ret)
-		return ret;
-	mts_clear_spare();
 	/* From here on every new tag is known; no block has been given away */
 	ret = enable_hooks();
 	if (ret)
-		goto exit_pool;
+		return ret;
 	ret = mts_regions_register();
-	if (ret)
-		goto disable_hooks;
+	if (ret) {
+		disable_hooks();
+		return ret;
+	}
 
 	__module_get(THIS_MODULE);
 	mts_policy_apply();
 	WRITE_ONCE(online, true);
 	mts_worker_release();
 	return 0;
-
-disable_hooks:
-	tag_storage_disable();
-exit_pool:
-	mts_pool_exit();
-	return ret;
 }
 
 /**
@@ -136,10 +151,7 @@ static int __mts_offline(void)
 		return ret;
 	}
 	mts_worker_stop();
-	/* All blocks are reserved or static: every page is taggable */
-	tag_storage_disable();
-	mts_requests_flush();
-	mts_pool_exit();
+	disable_hooks();
 	mts_regions_unregister();
 	WRITE_ONCE(online, false);
 	module_put(THIS_MODULE);
@@ -169,21 +181,20 @@ static int __init mts_init(void)
 {
 	int ret;
 
-	if (!system_supports_mte()) {
-		pr_err("MTE is absent or disabled; not loaded\n");
-		return -ENODEV;
-	}
 	if (kasan_hw_tags_enabled()) {
 		pr_err("KASAN uses tags for all kernel memory; not loaded\n");
 		return -EBUSY;
 	}
 
+	mts_have_tags = system_supports_mte();
 	ret = mts_firmware_probe();
 	if (ret)
 		return ret;
+	if (!mts_have_tags)
+		pr_notice("MTE is absent or disabled: nothing can have tags, and all tag storage is lent for good\n");
 	ret = mts_scrub_init();
 	if (ret)
-		goto destroy_regions;
+		goto exit_firmware;
 	ret = mts_requests_init();
 	if (ret)
 		goto exit_scrub;
@@ -217,8 +228,8 @@ exit_requests:
 	mts_requests_exit();
 exit_scrub:
 	mts_scrub_exit();
-destroy_regions:
-	mts_regions_destroy();
+exit_firmware:
+	mts_firmware_exit();
 	return ret;
 }
 module_init(mts_init);
@@ -232,7 +243,7 @@ static void __exit mts_exit(void)
 	mts_balance_exit();
 	mts_requests_exit();
 	mts_scrub_exit();
-	mts_regions_destroy();
+	mts_firmware_exit();
 }
 module_exit(mts_exit);
 

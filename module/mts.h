@@ -8,8 +8,8 @@
  *   tagged memory  the physical range whose tags it holds
  *   tag block      the smallest unit of tag storage that can be reserved
  *   data block     the pages a tag block serves, MTS_RATIO as many
- *   region         a tag-storage range with its tagged memory: one node of the
- *                  device tree
+ *   region         a tag-storage range with its tagged memory, as far as the map
+ *                  is linear: what firmware describes, or a bank's part of it
  *   area           the part of a region's tag storage in whole pageblocks of
  *                  one zone: a CMA area
  *
@@ -177,8 +177,16 @@ bool mts_is_online(void);
 int mts_online(void);
 int mts_offline(void);
 
+/*
+ * Can memory have tags? Not without MTE, or where it is switched off. The kernel's
+ * hooks are not used then, and all tag storage is spare.
+ */
+extern bool mts_have_tags;
+
 /* firmware.c */
 int mts_firmware_probe(void);
+void mts_firmware_exit(void);
+bool mts_is_foreign_memory(unsigned long pfn, unsigned long nr_pages);
 
 /* region.c */
 struct mts_region *mts_region_create(const struct mts_geometry *geo);
@@ -559,6 +567,14 @@ static inline void mts_inject_debugfs(struct dentry *parent)
 
 /* pm.c */
 bool mts_is_crash_memory(unsigned long pfn, unsigned long nr_pages);
+
+/* Do others, who don't ask us, write tags there? Then storage for them is kept. */
+static inline bool mts_is_kept_memory(unsigned long pfn, unsigned long nr_pages)
+{
+	return mts_is_crash_memory(pfn, nr_pages) ||
+		mts_is_foreign_memory(pfn, nr_pages);
+}
+
 int mts_pm_init(void);
 void mts_pm_exit(void);
 

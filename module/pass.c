@@ -30,6 +30,8 @@ static unsigned long excess_pages;
 static bool may_release(unsigned int flags)
 {
 	lockdep_assert_held(&mts_state_mutex);
+	if (!mts_have_tags)
+		return true;
 	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
 		return false;
 	/* On demand; pressure asks for the same, but it's no order */

@@ -47,7 +47,7 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 	unsigned long first = mts_block_data_pfn(&r->geo, block);
 	unsigned long nr = mts_block_data_pages(&r->geo);
 	unsigned long i, tagged = 0, free = 0, hole = 0;
-	bool kept = mts_is_crash_memory(first, nr);
+	bool kept = mts_is_kept_memory(first, nr);
 	unsigned int fill;
 
 	lockdep_assert_held(&mts_state_mutex);
@@ -56,7 +56,7 @@ bool mts_block_survey(struct mts_region *r, unsigned long block,
 
 		if (!page)
 			continue;
-		if (is_zero_pfn(first + i)) {
+		if (is_zero_pfn(first + i) && mts_have_tags) {
 			kept = true;
 		} else if (mts_page_is_tagged(page)) {
 			tagged++;
@@ -340,7 +340,7 @@ unsigned long mts_make_ready(unsigned long nr)
 	unsigned int order;
 	LIST_HEAD(pages);
 
-	if (!mts_nr_regions)
+	if (!mts_nr_regions || !mts_have_tags)
 		return 0;
 	r = mts_regions[0];
 	order = r->geo.block_order + MTS_RATIO_SHIFT;

@@ -77,9 +77,9 @@ void mts_scrub_exit(void)
  * mts_page_is_ours() - may the kernel touch this page, and its tags?
  * @pfn:	the page
  *
- * Memory that firmware has kept for itself isn't in the linear map, a hypervisor
- * (pKVM) answers an access to what it owns with a panic. Such memory, and what
- * else was reserved in early boot, never had tags.
+ * A hypervisor (pKVM) answers an access to what it owns with a panic. Such memory,
+ * and what else was reserved in early boot, never had tags. What isn't the
+ * kernel's at all isn't asked for: mts_is_kept_memory().
  *
  * Context: Any.
  */
@@ -105,7 +105,7 @@ bool mts_block_can_be_cleaned(const struct mts_region *r, unsigned long block)
 	unsigned long pfn = mts_block_data_pfn(&r->geo, block);
 	unsigned long end = pfn + mts_block_data_pages(&r->geo);
 
-	if (!is_protected_kvm_enabled())
+	if (!mts_have_tags || !is_protected_kvm_enabled())
 		return true;
 	for (; pfn < end; pfn++) {
 		struct page *page = pfn_to_page(pfn);
@@ -181,8 +181,11 @@ void mts_scrub_for_data(unsigned long tag_pfn, unsigned long nr_pages,
 	unsigned long addr = linear_address(tag_pfn);
 	unsigned long i;
 
-	/* No dirty tags may be written back over the data to come */
-	for (i = 0; i < nr_data_pages; i++)
+	/*
+	 * No dirty tags may be written back over the data to come. Without MTE
+	 * there are none, nor the instruction.
+	 */
+	for (i = 0; mts_have_tags && i < nr_data_pages; i++)
 		if (mts_page_is_ours(data_pfn + i))
 			clean_inval_tags(linear_address(data_pfn + i));
 	dsb(sy);

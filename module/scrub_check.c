@@ -101,7 +101,7 @@ static int check_block(struct mts_region *r, unsigned long block)
  *
  * Context: Holds mts_state_mutex, online. Sleeps.
  * Return: 0, -EIO when old contents have been seen, -EINTR on a signal,
- * -EAGAIN when no block was free.
+ * -EAGAIN when no block was free, -EOPNOTSUPP without MTE.
  */
 int mts_scrub_check(unsigned long nr)
 {
@@ -111,6 +111,8 @@ int mts_scrub_check(unsigned long nr)
 	int ret, err = 0;
 
 	lockdep_assert_held(&mts_state_mutex);
+	if (!mts_have_tags)
+		return -EOPNOTSUPP;
 	for_each_mts_region(r, i) {
 		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
 			if (checked == nr)

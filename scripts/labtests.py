@@ -5,12 +5,15 @@ A line of the list: NAME TIMEOUT OPTIONS TEST [ARGS...], where OPTIONS is '-' or
 comma separated:
 
   mem=1G smp=2 numa=2 block-size=8192 icount dtb=F    the machine
+  tree=NAME         dts/good/NAME.dtsi applied to the machine's own device tree
   machine=K=V       property of the virt machine; may be repeated
   append=WORD       kernel parameter; may be repeated
   module=broken     the deliberately broken module instead of the real one
   module=table      the one that keeps references to sites in a table
   flavour=vanilla   the unpatched kernel
   with=NAME         scripts/config/NAME.config merged into the kernel's configuration
+  pages=4k+16k      the page sizes (environment PAGES) that it is for; this one is the
+                    default, and then mem= is that for 4K pages, 16K have 4 times as much
   kernel=debug|normal   only with (without) --debug
   expect=pass|fail|CLASS   fail: a result must be "not ok"; a class (see
                     lablib.py): the run's headline must be just that
@@ -38,7 +41,9 @@ DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
 MODULES = {"broken": "--break", "table": "--table"}
 FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
-        "with", "kernel", "expect", "says"}
+        "with", "kernel", "expect", "says", "tree", "pages"}
+PAGES = os.environ.get("PAGES") or "4k"
+MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 1}
 # What may come with a class, without being a second failure.
 COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "timeout", "no_verdict", "vm_died"}
 
@@ -73,6 +78,8 @@ class Entry:
         self.smp = int(self.options.get("smp", "2"))
 
     def wanted(self, debug):
+        if PAGES not in self.options.get("pages", "4k+16k").split("+"):
+            return False
         kernel = self.options.get("kernel")
         return kernel is None or kernel == ("debug" if debug else "normal")
 
@@ -92,12 +99,21 @@ class Entry:
             die(f"{self.name}: unknown module '{name}'")
         return name
 
+    def memory(self):
+        """A carve-out has as many pageblocks with larger pages when memory is larger."""
+        mem = self.options["mem"]
+        if "pages" in self.options:
+            return mem
+        return f"{int(mem[:-1]) * MEM_FACTOR[PAGES]}{mem[-1]}"
+
     def vm_args(self, rundir, artifacts):
         opts = self.options
         args = ["--rundir", rundir, "--run", self.test, "--timeout", str(self.timeout)]
         if self.args:
             args += ["--args", ",".join(self.args)]
-        for key in ("mem", "smp", "numa", "block-size"):
+        if "mem" in opts:
+            args += ["--mem", self.memory()]
+        for key in ("smp", "numa", "block-size"):
             if key in opts:
                 args += ["--" + key, opts[key]]
         if "dtb" in opts:
@@ -216,6 +232,24 @@ def stop_running():
         child.wait()
 
 
+def edit_tree(entry, rundir, artifacts):
+    """Options of scripts/vm for the machine's own device tree, edited."""
+    name = entry.options.get("tree")
+    if not name:
+        return []
+    dump, tree = os.path.join(rundir, "dump"), os.path.join(rundir, "edited.dtb")
+    own = os.path.join(dump, "machine.dtb")
+    os.makedirs(dump)
+    # QEMU ends after the dump: to scripts/vm, a machine that died.
+    call([os.path.join(SCRIPTS, "vm"), "--show", "none", *entry.vm_args(dump, artifacts),
+          "--machine", "dumpdtb=" + own], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    status, errors = call([os.path.join(SCRIPTS, "make-bad-dtb"), name, own, tree],
+                          stderr=subprocess.PIPE)
+    if status:
+        die(f"{entry.name}: {errors.strip()}")
+    return ["--dtb", tree]
+
+
 def run_entry(entry, rundir, artifacts, show="none"):
     """Boot it. Returns (status, verdict), status one of pass, fail, skip, setup."""
     os.makedirs(rundir, exist_ok=True)
@@ -223,7 +257,7 @@ def run_entry(entry, rundir, artifacts, show="none"):
     if "host-kill" in entry.flags:
         threading.Thread(target=kill_when_started, args=(rundir, stop), daemon=True).start()
     cmd = [os.path.join(SCRIPTS, "vm"), "--show", show,
-           *entry.vm_args(rundir, artifacts)]
+           *entry.vm_args(rundir, artifacts), *edit_tree(entry, rundir, artifacts)]
     out = None if show != "none" else subprocess.PIPE
     try:
         _, errors = call(cmd, stdout=out, stderr=out)

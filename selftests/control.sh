@@ -63,7 +63,8 @@ total=$(meminfo MemTotal)
 set -- $(sed -n '2s/^[^ ]* [^ ]* \(0x[0-9a-f]*\)-\(0x[0-9a-f]*\) .*/\1 \2/p' \
 	$MTS_DEBUGFS/regions/summary)
 storage=$(sed -n '2s/^[^ ]* \(0x[0-9a-f]*\)-.*/\1/p' $MTS_DEBUGFS/regions/summary)
-pfn=$((($1 + ($2 - $1) / 2) / 4096))
+page=$(./mts_tool page)
+pfn=$((($1 + ($2 - $1) / 2) / page))
 reserved=$(mts_stat blocks_reserved)
 check "reserve a page" trigger reserve $pfn
 check "... is a block" at_least blocks_reserved $((reserved + 1))
@@ -77,7 +78,7 @@ else
 fi
 sed 's/^/# /' $MTS_DEBUGFS/regions/0/map
 check "what can't be reserved is refused" refused reserve " " 0 x "$pfn 0" "$pfn x" \
-	"$pfn 1 1" "$pfn 65537" $((storage / 4096)) -1 99999999999999999999999 \
+	"$pfn 1 1" "$pfn 65537" $((storage / page)) -1 99999999999999999999999 \
 	18446744073709551615 "$pfn 18446744073709551615"
 check "they are released" trigger release 1
 if [ "$(mts_stat blocks_reserved)" -le "$reserved" ]; then

@@ -436,56 +436,145 @@ static u32 dt_u32(const char *path, u32 otherwise)
 	return (u32)b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
 }
 
-static int dt_reg(const char *path, u32 acells, u32 scells, u64 *start,
-		  u64 *end)
+struct dt_span {
+	u64 start;
+	u64 size;
+};
+
+/* Numbers of so many cells, as many as fit. Returns how many there are. */
+static int dt_cells(const char *path, u32 cells, u64 *values, int max)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	u8 b[64];
-	ssize_t n;
-	u64 size = 0;
-	u32 i;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), n = 0;
+	u8 b[16];
 
 	if (fd < 0)
-		return -1;
-	n = read(fd, b, sizeof(b));
+		return 0;
+	while (n < max && read(fd, b, cells * 4) == (ssize_t)cells * 4) {
+		values[n] = 0;
+		for (u32 i = 0; i < cells * 4; i++)
+			values[n] = values[n] << 8 | b[i];
+		n++;
+	}
 	close(fd);
-	if (n < (ssize_t)(acells + scells) * 4)
-		return -1;
-	*start = 0;
-	for (i = 0; i < acells * 4; i++)
-		*start = *start << 8 | b[i];
-	for (; i < (acells + scells) * 4; i++)
-		size = size << 8 | b[i];
-	*end = *start + size;
-	return 0;
+	return n;
 }
 
-static int dt_memory(u32 phandle, u64 *start, u64 *end)
+/* The entries of a reg that aren't empty, added to spans[]. */
+static int dt_reg(const char *path, u32 acells, u32 scells,
+		  struct dt_span *spans, int nr)
+{
+	u32 cells = acells + scells;
+	u64 words[MTS_MAX_REGIONS * 4];
+	int n = dt_cells(path, 1, words, ARRAY_SIZE(words));
+
+	for (int i = 0; i + (int)cells <= n && nr < MTS_MAX_REGIONS; i += cells) {
+		struct dt_span *s = &spans[nr];
+
+		*s = (struct dt_span) {};
+		for (u32 j = 0; j < acells; j++)
+			s->start = s->start << 32 | words[i + j];
+		for (u32 j = acells; j < cells; j++)
+			s->size = s->size << 32 | words[i + j];
+		nr += s->size != 0;
+	}
+	return nr;
+}
+
+/* The ranges of the memory node that has the phandle, added to spans[]. */
+static int dt_memory(u32 phandle, struct dt_span *spans, int nr)
 {
 	u32 ac = dt_u32(DT_ROOT "/#address-cells", 2);
 	u32 sc = dt_u32(DT_ROOT "/#size-cells", 2);
-	char path[512];
+	char path[512], type[8];
 	struct dirent *e;
-	int ret = -1;
 	DIR *dir = opendir(DT_ROOT);
 
-	while (dir && ret && (e = readdir(dir))) {
-		if (strncmp(e->d_name, "memory", 6))
+	while (dir && (e = readdir(dir))) {
+		snprintf(path, sizeof(path), DT_ROOT "/%s/device_type", e->d_name);
+		if (mts_read_file(path, type, sizeof(type)) <= 0 ||
+		    strcmp(type, "memory"))
 			continue;
 		snprintf(path, sizeof(path), DT_ROOT "/%s/phandle", e->d_name);
 		if (dt_u32(path, 0) != phandle)
 			continue;
 		snprintf(path, sizeof(path), DT_ROOT "/%s/reg", e->d_name);
-		ret = dt_reg(path, ac, sc, start, end);
+		nr = dt_reg(path, ac, sc, spans, nr);
 	}
 	if (dir)
 		closedir(dir);
-	return ret;
+	return nr;
 }
 
 static u64 gcd(u64 a, u64 b)
 {
 	return b ? gcd(b, a % b) : a;
+}
+
+static u64 round_to(u64 x, u64 unit)
+{
+	return (x + unit - 1) / unit * unit;
+}
+
+/*
+ * A region for each part of the storage whose map is linear, cut down to whole
+ * blocks with data that begins at a multiple of 32 pages.
+ */
+static void add_regions(const struct dt_span *storage, int nr_storage,
+			const struct dt_span *memory, int nr_memory,
+			u64 block_size)
+{
+	u64 block = block_size / gcd(block_size, mts_page_size) * mts_page_size;
+	u64 done = 0, memory_done = 0;
+	struct mts_region part = {};
+	int s = 0, m = 0;
+
+	for (;;) {
+		bool more = s < nr_storage && m < nr_memory;
+		u64 start = more ? storage[s].start + done : 0;
+		u64 data = more ? memory[m].start + memory_done : 0;
+		u64 size;
+
+		if (!more || start != part.end || data != part.data_end) {
+			/* What there is so far is a part */
+			u64 from = round_to(part.start, block);
+			u64 end = part.end / block * block;
+			u64 data_start = part.data_start + (from - part.start) * 32;
+
+			if (from < end && !(data_start % (32 * mts_page_size)) &&
+			    mts_nr_regions < MTS_MAX_REGIONS)
+				mts_regions[mts_nr_regions++] = (struct mts_region) {
+					.start = from,
+					.end = end,
+					.data_start = data_start,
+					.data_end = data_start + (end - from) * 32,
+					.block_size = block_size,
+					.block_pages = block / mts_page_size,
+				};
+			part = (struct mts_region) {
+				.start = start, .end = start,
+				.data_start = data, .data_end = data,
+			};
+		}
+		if (!more)
+			return;
+		size = storage[s].size - done;
+		if (size > (memory[m].size - memory_done) / 32)
+			size = (memory[m].size - memory_done) / 32;
+		if (!size)
+			return;
+		part.end += size;
+		part.data_end += size * 32;
+		done += size;
+		memory_done += size * 32;
+		if (done == storage[s].size) {
+			done = 0;
+			s++;
+		}
+		if (memory_done == memory[m].size) {
+			memory_done = 0;
+			m++;
+		}
+	}
 }
 
 int mts_load_regions(void)
@@ -497,29 +586,29 @@ int mts_load_regions(void)
 	char path[512];
 
 	mts_nr_regions = 0;
-	while (dir && mts_nr_regions < MTS_MAX_REGIONS && (e = readdir(dir))) {
-		struct mts_region *r = &mts_regions[mts_nr_regions];
-		u32 phandle;
+	while (dir && (e = readdir(dir))) {
+		struct dt_span storage[MTS_MAX_REGIONS], memory[MTS_MAX_REGIONS];
+		int nr_storage, nr_memory = 0, n, i;
+		u64 handles[MTS_MAX_REGIONS];
+		u32 block_size;
 
 		if (strncmp(e->d_name, "tag-storage@", 12))
 			continue;
 		snprintf(path, sizeof(path),
 			 DT_ROOT "/reserved-memory/%s/reg", e->d_name);
-		if (dt_reg(path, ac, sc, &r->start, &r->end))
-			continue;
+		nr_storage = dt_reg(path, ac, sc, storage, 0);
 		snprintf(path, sizeof(path),
 			 DT_ROOT "/reserved-memory/%s/block-size", e->d_name);
-		r->block_size = dt_u32(path, 0);
+		block_size = dt_u32(path, 0);
 		snprintf(path, sizeof(path),
 			 DT_ROOT "/reserved-memory/%s/tagged-memory",
 			 e->d_name);
-		phandle = dt_u32(path, 0);
-		if (!r->block_size ||
-		    dt_memory(phandle, &r->data_start, &r->data_end))
-			continue;
-		r->block_pages = r->block_size /
-				 gcd(r->block_size, mts_page_size);
-		mts_nr_regions++;
+		n = dt_cells(path, 1, handles, ARRAY_SIZE(handles));
+		for (i = 0; i < n; i++)
+			nr_memory = dt_memory(handles[i], memory, nr_memory);
+		if (block_size)
+			add_regions(storage, nr_storage, memory, nr_memory,
+				    block_size);
 	}
 	if (dir)
 		closedir(dir);

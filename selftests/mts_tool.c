@@ -3,6 +3,7 @@
  * What the scripts need from a program: the geometry, data in tag storage,
  * tagged memory, each held and verified when standard input ends.
  *
+ *	mts_tool page		the page size
  *	mts_tool geometry	one line per region, and the sum
  *	mts_tool fill [PAGES]	fill tag storage with data
  *	mts_tool hold MIB	tag MIB MiB
@@ -157,19 +158,22 @@ static int kexec(const char *kernel, const char *initramfs, const char *line)
 
 int main(int argc, char **argv)
 {
-	mts_need_mte();
 	mts_load_regions();
+	if (argc == 2 && !strcmp(argv[1], "page"))
+		return printf("%zu\n", mts_page_size) < 0;
 	if (argc == 2 && !strcmp(argv[1], "geometry"))
 		return geometry();
 	if (argc >= 2 && !strcmp(argv[1], "fill"))
 		return fill(argc > 2 ? strtoul(argv[2], NULL, 0) : SIZE_MAX);
-	if (argc == 3 && !strcmp(argv[1], "hold"))
+	if (argc == 3 && !strcmp(argv[1], "hold")) {
+		mts_need_mte();
 		return hold(strtoul(argv[2], NULL, 0));
+	}
 	if (argc == 2 && !strcmp(argv[1], "pin"))
 		return pin();
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
 		return kexec(argv[2], argv[3], argv[4]);
-	fprintf(stderr, "usage: mts_tool geometry | fill [PAGES] | hold MIB | pin |\n"
+	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | hold MIB | pin |\n"
 			"       kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }

@@ -3,12 +3,14 @@
 # The module refuses what it can't drive: insmod fails with the right errno and
 # one message that says why, and nothing else changes.
 #
-# usage: refuse CASE ERRNO MESSAGE
+# usage: refuse CASE ERRNO MESSAGE [PARAMETER]
+#        refuse good BLOCKS MESSAGE [PARAMETER]
 #
 # MESSAGE is part of the one line the module is to print, with "_" for a space and
-# "+" for a comma: arguments come from the kernel's command line. CASE is only
-# told; scripts/test-refuse boots each case of dts/bad/expect this way. CASE "good"
-# is the control: the unchanged tree, by the same way, must be accepted.
+# "+" for a comma: arguments come from the kernel's command line. In PARAMETER, of
+# insmod, ";" is a comma. CASE is only told; scripts/test-refuse boots each case of
+# dts/bad/expect this way. CASE "good": the module must accept it, lend at least
+# BLOCKS blocks and print MESSAGE, if that isn't "-".
 #
 # shellcheck disable=SC1091 # lib.sh is beside it in the guest
 
@@ -17,6 +19,7 @@
 name=$1
 errno=$2
 message=$(echo "$3" | tr '_+' ' ,')
+param=$(echo "${4:-}" | tr ';' ',')
 
 # Everything an insmod could have changed and that doesn't change by itself.
 snapshot() {
@@ -41,7 +44,7 @@ new_lines() {
 # fails: two attempts, two messages. A pipe leaves it the second way only.
 insmod_once() {
 	# shellcheck disable=SC2002 # a file on standard input would not do
-	cat "$MTS_KO" | insmod /proc/self/fd/0
+	cat "$MTS_KO" | insmod /proc/self/fd/0 ${param:+"$param"}
 }
 
 # try TEXT: one insmod that must be refused, three results.
@@ -88,13 +91,40 @@ try() {
 }
 
 grown() {
-	test "$(meminfo MemTotal)" -gt "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /tmp/before)"
+	[ "$errno" = 0 ] || test "$(meminfo MemTotal)" -gt "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /tmp/before)"
+}
+
+lent() {
+	_n=$(($(mts_stat blocks_released) + $(mts_stat blocks_spare)))
+	echo "$_n blocks lent"
+	[ "$_n" -ge "$errno" ]
+}
+
+says() {
+	[ "$message" = - ] || dmesg | grep -F "mte_tag_storage: " | grep -F -- "$message"
+}
+
+# The map is what the machine has: tags and data live side by side. Where the
+# description is another one than the tree's, the programs can't tell.
+uses() {
+	if ! grep -q '^Features.* mte' /proc/cpuinfo; then
+		mkfifo /tmp/go || return 1
+		./mts_tool fill 256 </tmp/go &
+		echo go >/tmp/go
+		wait $!
+	elif [ "$message" = - ]; then
+		./mts_touch
+	fi
 }
 
 accept() {
 	snapshot >/tmp/before
-	check "the module loads" mts_load
+	check "the module loads" mts_load ${param:+"$param"}
+	check "the message" says
 	check "MemTotal grows" grown
+	check "blocks are lent" lent
+	# Where nothing is to be had nothing can be used
+	check "they can be used" "$([ "$errno" = 0 ] && echo true || echo uses)"
 	check "offline" mts_offline
 	check "the module unloads" mts_unload
 	snapshot >/tmp/after
@@ -102,7 +132,7 @@ accept() {
 }
 
 if [ "$name" = good ]; then
-	ktap_plan 5
+	ktap_plan 8
 	accept
 else
 	ktap_plan 6

@@ -99,7 +99,8 @@ held_by() {
 }
 
 ktap_plan 18
-page_kib=$((4096 / 1024))
+page=$(./mts_tool page)
+page_kib=$((page / 1024))
 total=$(meminfo MemTotal)
 cma=$(meminfo CmaTotal)
 zone=$(zone_cma)
@@ -131,8 +132,8 @@ check "... adds up" agree
 
 # Storage that data is in is reserved: for 2048 pages from the first released block on
 first=$(awk '$3 == "released" { print $1; exit }' "$MTS_DEBUGFS/regions/0/blocks")
-start=$(($(sed 's/-.*//' $MTS_DEBUGFS/regions/0/tagged_memory) / 4096))
-pages=$(($(cat $MTS_DEBUGFS/regions/0/block_bytes) / 4096 * 32))
+start=$(($(sed 's/-.*//' $MTS_DEBUGFS/regions/0/tagged_memory) / page))
+pages=$(($(cat $MTS_DEBUGFS/regions/0/block_bytes) / page * 32))
 reserve() {
 	echo "$((start + first * pages)) 2048" >"$MTS_DEBUGFS/trigger/reserve"
 }
