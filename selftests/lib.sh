@@ -148,11 +148,32 @@ mts_stat() {
 	awk -v key="$1" '$1 == key { print $2; found = 1 } END { exit !found }' $MTS_DEBUGFS/stats
 }
 
+# negative_counters: of the kernel. It tells of them in its log only, and shows
+# 0 in /proc/vmstat; the host sees these lines, too.
+negative_counters() {
+	dmesg | sed -n 's/.*vmstat_refresh: //p'
+}
+
 # nothing_isolated: no page is counted as isolated once all is quiet, and no
 # counter of the kernel is negative.
 nothing_isolated() {
 	cat /proc/sys/vm/stat_refresh || return 1
+	[ -z "$(negative_counters)" ] || {
+		echo "negative: $(negative_counters | tail -n 3)"
+		return 1
+	}
 	[ "$(vmstat nr_isolated_anon)" = 0 ] && [ "$(vmstat nr_isolated_file)" = 0 ]
+}
+
+# ended STATUS...: statuses of programs that ran for what they cause; fails when
+# one of them failed
+ended() {
+	for _status; do
+		[ "$_status" -eq 0 ] || {
+			echo "exit statuses: $*"
+			return 1
+		}
+	done
 }
 
 # dmesg_count PATTERN: kernel messages that match so far

@@ -95,7 +95,7 @@ run_one() {
 
 end=$(($(cut -d. -f1 /proc/uptime) + seconds))
 runs=0
-ktap_plan 6
+ktap_plan 7
 check "the module loads" mts_load
 while [ -z "$trouble" ] && [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ]; do
 	rm -f /tmp/quiet /tmp/may_offline
@@ -140,7 +140,7 @@ if [ -z "$trouble" ]; then
 else
 	ktap_fail "$runs programs" "seed $seed:$trouble"
 fi
-mts_release
+check "a release pass" mts_release
 check "no page stays isolated" wait_for 20 nothing_isolated
 sum=$(awk '/^blocks_/ && $1 != "blocks_total" { n += $2 } END { print n + 0 }' \
 	"$MTS_DEBUGFS/stats")
