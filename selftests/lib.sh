@@ -176,6 +176,20 @@ ended() {
 	done
 }
 
+# audit AFTER [--busy]: the global audit (mts_audit.c). It is quiet when all
+# agree; audit_failed collects after what it didn't.
+audit_failed=
+audit() {
+	_after=$1
+	shift
+	_rc=0
+	./mts_audit --after="$_after" "$@" >/tmp/audit.out 2>&1 || _rc=$?
+	[ "$_rc" -ne 0 ] || return 0
+	grep -E '^(# AUDIT|not ok|Bail out)' /tmp/audit.out | sed 's/^# //; s/^/# /'
+	audit_failed="$audit_failed $_after"
+	return 1
+}
+
 # dmesg_count PATTERN: kernel messages that match so far
 dmesg_count() {
 	dmesg | grep -c "$1"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Test programs with the module online: load it, run each program as a subtest,
-# take all tag storage back, unload, and nothing is left.
+# Test programs with the module online: load it, run each program as a subtest
+# and audit all memory after it, take all tag storage back, unload, and nothing is left.
 #
 # usage: online [absent|poisoned] PROGRAM[=ARG] ...
 #
@@ -24,9 +24,9 @@ fi
 if [ -z "$module" ]; then
 	ktap_plan $#
 elif [ -n "$poisoned" ]; then
-	ktap_plan $(($# + 5))
-else
 	ktap_plan $(($# + 6))
+else
+	ktap_plan $(($# + 7))
 fi
 if [ -n "$module" ]; then
 	total=$(meminfo MemTotal)
@@ -44,9 +44,15 @@ for word; do
 	4) ktap_skip "$prog" "all of it" ;;
 	*) ktap_fail "$prog" "exit status $(cat /tmp/status)" ;;
 	esac
+	[ -z "$module" ] || audit "$prog"
 done
 [ -n "$module" ] || ktap_done
 
+if [ -z "$audit_failed" ]; then
+	ktap_ok "every page of the machine is what it should be"
+else
+	ktap_fail "every page of the machine is what it should be" "not after:$audit_failed"
+fi
 sum=$(awk '/^blocks_/ && $1 != "blocks_total" { n += $2 } END { print n + 0 }' \
 	"$MTS_DEBUGFS/stats")
 if [ "$sum" = "$(mts_stat blocks_total)" ]; then

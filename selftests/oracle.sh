@@ -41,6 +41,10 @@ status=$?
 
 # The bookkeeping of a broken run means nothing.
 if [ "$module" = online ]; then
+	if ! audit oracle; then
+		echo "Bail out! the audit of all memory found the above"
+		exit 1
+	fi
 	if ! wait_for 20 mts_offline || ! mts_unload; then
 		echo "Bail out! the module does not go offline"
 		exit 1
