@@ -112,6 +112,12 @@ vmstat() {
 	awk -v key="$1" '$1 == key { print $2; found = 1 } END { exit !found }' /proc/vmstat
 }
 
+# tag_faults: on entries that fault on access, so far; the kernel's counter where
+# the module has none
+tag_faults() {
+	mts_stat tag_fault || vmstat tag_fault
+}
+
 # mts_load [PARAM=VALUE...]
 mts_load() {
 	insmod "$MTS_KO" "$@"

@@ -365,6 +365,14 @@ long long mts_stat(const char *key)
 	return mts_file_key(MTS_DEBUGFS "/stats", key);
 }
 
+long long mts_faults(const char *key)
+{
+	long long n = mts_stat(key);
+
+	/* The kernel's counters where the module has none */
+	return n < 0 ? mts_vmstat(key) : n;
+}
+
 bool mts_online(void)
 {
 	char buf[64];

@@ -198,6 +198,11 @@ long mts_blocks_of(const void *addr, size_t pages);
 
 long long mts_meminfo(const char *key);		/* KiB, -1: no such key */
 long long mts_vmstat(const char *key);		/* -1: no such key */
+/*
+ * Faults on entries that fault on access, so far: "tag_fault", "tag_fault_moved"
+ * or "tag_fault_retry". -1: nobody counts them.
+ */
+long long mts_faults(const char *key);
 int mts_write_file(const char *path, const char *text);
 int mts_read_file(const char *path, char *buf, size_t size);
 double mts_now(void);

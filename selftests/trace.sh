@@ -48,7 +48,7 @@ echo 8192 >$tracing/buffer_size_kb
 echo 1 >$tracing/events/mte_tag_storage/enable
 echo 20 >$MTS_DEBUGFS/policy/pass_interval_ms
 calls=$(mts_stat reserve_calls)
-faults=$(vmstat tag_fault)
+faults=$(tag_faults)
 ./mts_smp 1 >/dev/null 2>&1
 status=$?
 ./mts_tool hold 4 </dev/null >/dev/null
@@ -61,7 +61,7 @@ status="$status $?"
 ./mts_tool hold 4 </dev/null >/dev/null
 status="$status $?"
 calls=$(($(mts_stat reserve_calls) - calls))
-faults=$(($(vmstat tag_fault) - faults))
+faults=$(($(tag_faults) - faults))
 mts_release
 status="$status $?"
 hold_finish 5
