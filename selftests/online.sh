@@ -3,7 +3,7 @@
 # Test programs with the module online: load it, run each program as a subtest
 # and audit all memory after it, take all tag storage back, unload, and nothing is left.
 #
-# usage: online [absent|poisoned] PROGRAM[=ARG] ...
+# usage: online [absent|poisoned] [preset=NAME] PROGRAM[=ARG] ...
 #
 #   absent	without the module: the same programs on the kernel alone
 #   poisoned	pages of tag storage are poisoned meanwhile: going offline must be
@@ -21,6 +21,13 @@ if [ "${1:-}" = poisoned ]; then
 	poisoned=1
 	shift
 fi
+preset=
+case ${1:-} in
+preset=*)
+	preset=$1
+	shift
+	;;
+esac
 if [ -z "$module" ]; then
 	ktap_plan $#
 elif [ -n "$poisoned" ]; then
@@ -30,7 +37,7 @@ else
 fi
 if [ -n "$module" ]; then
 	total=$(meminfo MemTotal)
-	check "the module loads" mts_load
+	check "the module loads" mts_load ${preset:+"$preset"}
 fi
 for word; do
 	prog=${word%%=*}
