@@ -17,6 +17,7 @@ help:
 	@echo 'make test-debug  the same with a debug kernel (KASAN, lockdep, kmemleak; slow)'
 	@echo 'make bench       measure, next to an unmodified kernel (QUICK=1, ONLY=B1,B3)'
 	@echo 'make torture     long random runs with the debug kernel (MINUTES=30, SEED=n for one again)'
+	@echo 'make mutants     see that the tests catch bugs (MUTANTS="name pattern*", TIMES=3)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
 	@echo 'make lint        static checks'
@@ -42,6 +43,9 @@ bench: setup
 torture: setup
 	@$(SCRIPTS)/torture $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(SEED),--seed "$(SEED)")
 
+mutants: setup
+	@$(SCRIPTS)/mutants $(if $(TIMES),--times "$(TIMES)") $(MUTANTS)
+
 shell: setup
 	@$(SCRIPTS)/vm --interactive $(VMFLAGS)
 
@@ -57,4 +61,4 @@ artifacts: setup
 clean:
 	rm -rf "$(CACHE)"
 
-.PHONY: help setup run test test-debug bench torture shell module lint artifacts clean
+.PHONY: help setup run test test-debug bench torture mutants shell module lint artifacts clean
