@@ -181,6 +181,7 @@ static void audit_storage_page(const char *state, u64 pfn, u64 flags, u64 count)
 			wrong(STATIC, pfn, "%s, flags %#llx", state,
 			      (unsigned long long)flags);
 	} else if (strcmp(state, "bad")) {
+		/* "changing" is what no block is for long */
 		wrong(STATES, pfn, "the state is '%s'", state);
 	}
 }
@@ -233,7 +234,8 @@ static void audit_blocks(void)
 {
 	struct mts_blocks *b = mts_blocks_read();
 	static const char * const states[] = {
-		"static", "reserved", "closing", "released", "spare", "bad",
+		"static", "reserved", "closing", "changing", "released",
+		"spare", "bad",
 	};
 	long long nr[ARRAY_SIZE(states)] = { 0 }, total = 0, want;
 	char key[32];
