@@ -36,7 +36,7 @@ if [ ! -d $tracing/events ]; then
 	ktap_done
 fi
 
-ktap_plan 18
+ktap_plan 17
 check "the module loads" mts_load
 if [ -d $tracing/events/mte_tag_storage/request ]; then
 	ktap_ok "its events are there"
