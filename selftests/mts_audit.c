@@ -107,11 +107,13 @@ static struct span spans[16];
 static int nr_spans;
 
 /* CMA areas of all kinds */
-static struct {
+static struct area {
 	u64 pfn;
 	u64 pages;
 } areas[64];
 static int nr_areas;
+/* The module, when the audit began */
+static bool online_now;
 
 __attribute__((format(printf, 3, 4)))
 static void wrong(enum check check, u64 pfn, const char *fmt, ...)
@@ -360,6 +362,38 @@ static void read_buddyinfo(void)
 		fclose(f);
 }
 
+/* The module's areas are not in the kernel's debugfs: what is not static */
+static void add_blocks(void)
+{
+	struct mts_blocks *b = online_now ? mts_blocks_read() : NULL;
+	u64 block, n;
+	int i;
+
+	for (i = 0; b && i < mts_nr_regions; i++) {
+		const struct mts_region *r = &mts_regions[i];
+
+		n = (r->end - r->start) / mts_page_size / r->block_pages;
+		for (block = 0; block < n; block++) {
+			u64 pfn = r->start / mts_page_size + block * r->block_pages;
+			const char *state = mts_block_state(b,
+				r->data_start / mts_page_size +
+				block * 32 * r->block_pages);
+			int last = nr_areas - 1;
+
+			if (!state || !strcmp(state, "static"))
+				continue;
+			if (last >= 0 && areas[last].pfn + areas[last].pages == pfn)
+				areas[last].pages += r->block_pages;
+			else if (nr_areas < (int)ARRAY_SIZE(areas))
+				areas[nr_areas++] = (struct area){
+					.pfn = pfn, .pages = r->block_pages,
+				};
+		}
+	}
+	if (b)
+		mts_blocks_free(b);
+}
+
 static void read_areas(void)
 {
 	DIR *dir = opendir("/sys/kernel/debug/cma");
@@ -382,6 +416,7 @@ static void read_areas(void)
 	}
 	if (dir)
 		closedir(dir);
+	add_blocks();
 }
 
 static bool in_area(u64 pfn)
@@ -530,6 +565,7 @@ int main(int argc, char **argv)
 		return KSFT_SKIP;
 	}
 	online = mts_online();
+	online_now = online;
 	mts_load_regions();
 	read_crash_memory();
 	ktap_begin(NR_CHECKS);
