@@ -24,6 +24,7 @@ help:
 	@echo 'make test-kernels  some tests on other kernels (KERNELS="kcsan rt": these)'
 	@echo 'make bench       measure, next to an unmodified kernel (QUICK=1, ONLY=B1,B3)'
 	@echo 'make torture     long random runs with the debug kernel (MINUTES=30, SEED=n for one again)'
+	@echo 'make mutants     see that the tests catch bugs (MUTANTS="name pattern*", TIMES=3)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
 	@echo 'make lint        static checks'
@@ -54,6 +55,9 @@ bench: setup
 torture: setup
 	@$(SCRIPTS)/torture $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(SEED),--seed "$(SEED)")
 
+mutants: setup
+	@$(SCRIPTS)/mutants $(if $(TIMES),--times "$(TIMES)") $(MUTANTS)
+
 shell: setup
 	@$(SCRIPTS)/vm --interactive --mem $(MEM) $(VMFLAGS)
 
@@ -72,4 +76,4 @@ artifacts: setup
 clean:
 	rm -rf "$(CACHE)"
 
-.PHONY: help setup run test test-debug test-kernels bench torture shell module lint litmus artifacts clean
+.PHONY: help setup run test test-debug test-kernels bench torture mutants shell module lint litmus artifacts clean

@@ -36,7 +36,9 @@ unsigned int mts_isolate(unsigned long pfn, unsigned long nr_pages,
 
 		if (!page || PageReserved(page))
 			continue;
-		if (!any && mts_page_is_tagged(page) != (which == MTS_TAGGED))
+		if (which == MTS_TAGGED && !mts_page_is_tagged(page))
+			continue;
+		if (which == MTS_UNTAGGED && mts_page_is_tagged(page))
 			continue;
 		folio = page_folio(page);
 		if (!folio_try_get(folio))

@@ -543,6 +543,9 @@ void mts_offline_show(struct seq_file *m);
 /* scrub_check.c */
 int mts_scrub_check(unsigned long nr);
 
+/* audit.c */
+int mts_audit(void);
+
 /* inject.c */
 enum mts_fault_id {
 	MTS_FAIL_RESERVE,	/* take storage, free or in use */

@@ -2,10 +2,10 @@
 /*
  * Placement: tagged pages in few, full blocks, and blocks ready for more.
  *
- * Pages for tags are taken from blocks that have some already (pool.c). What is freed leaves holes, so
- * blocks that have become sparse are emptied into others here. Blocks that are
- * free and taggable save a fault the work of reserving one; how many are kept
- * follows the demand.
+ * Pages for tags are taken from blocks that have some already (pool.c). What is
+ * freed leaves holes, so blocks that have become sparse are emptied into others
+ * here. Blocks that are free and taggable save a fault the work of reserving one;
+ * how many are kept follows the demand.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -169,8 +169,7 @@ static unsigned long isolate_untagged(unsigned int from, unsigned int to,
 				continue;
 			pfn = mts_block_data_pfn(&r->geo, block);
 			nr = mts_block_data_pages(&r->geo);
-			found = mts_isolate(pfn, nr, MTS_UNTAGGED,
-						    folios);
+			found = mts_isolate(pfn, nr, MTS_UNTAGGED, folios);
 			if (found)
 				note_free_range(pfn, nr);
 			pages += found;
@@ -290,8 +289,8 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 			closed++;
 			r->sparse[block] = -MTS_SPARSE_BACKOFF;
 			pages += mts_isolate(mts_block_data_pfn(&r->geo, block),
-						     mts_block_data_pages(&r->geo),
-						     MTS_TAGGED, &folios);
+					     mts_block_data_pages(&r->geo),
+					     MTS_TAGGED, &folios);
 			cond_resched();
 		}
 	}

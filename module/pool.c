@@ -41,6 +41,7 @@
  * @nr_min:	the least there were since the last mts_pool_trim()
  */
 struct mts_pool {
+	/* Protects the list and its numbers */
 	spinlock_t lock;
 	struct list_head pages;
 	unsigned int nr;

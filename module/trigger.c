@@ -60,6 +60,12 @@ static int trigger_scrub_check(char *word)
 	return mts_scrub_check(nr);
 }
 
+/* See audit.c */
+static int trigger_audit(char *word)
+{
+	return strcmp(word, "1") ? -EINVAL : mts_audit();
+}
+
 static const struct mts_trigger {
 	const char *name;
 	int (*run)(char *word);
@@ -68,6 +74,7 @@ static const struct mts_trigger {
 	{ "release", trigger_release },
 	{ "evacuate", trigger_evacuate },
 	{ "scrub_check", trigger_scrub_check },
+	{ "audit", trigger_audit },
 };
 
 static ssize_t trigger_write(struct file *file, const char __user *ubuf,

@@ -62,7 +62,13 @@ SPLATS = [
     ("bug", "kernel BUG", r"\bBUG: "),
     ("refcount", "reference count trouble", r"refcount_t: "),
     ("oom", "out of memory", r"Out of memory: Killed|Out of memory and no killable"),
+    ("nomem", "page allocation failure", r"page allocation failure: "),
+    ("vmstat", "negative counter", r"vmstat_refresh: "),
+    ("fs", "file system error", r"EXT[234]-fs error|EXT[234]-fs .*: (?:Remounting|previous I/O)"
+     r"|Buffer I/O error|I/O error, dev |JBD2: .*[Ee]rror|Aborting journal"),
     ("panic", "kernel panic", r"Kernel panic - not syncing"),
+    # What nothing above knows, but the kernel found worth a backtrace
+    ("trace", "backtrace", r"^Call trace:"),
 ]
 SPLATS = [(name, text, re.compile(pattern)) for name, text, pattern in SPLATS]
 
@@ -149,6 +155,8 @@ class Ktap:
         self.notes = {}
         self.problems = []
         self.ended = False
+        self.nested = []        # (path, ok, description, directive, reason)
+        self._nested(text)
         last_comment = ""
         for line in text.splitlines():
             if line.startswith("KTAP version") or line.startswith("TAP version"):
@@ -175,6 +183,64 @@ class Ktap:
                     self.results.append((ok == "ok", int(number) if number else None, desc,
                                          (directive or "").upper(), (reason or "").strip()))
                     last_comment = ""
+
+    def _nested(self, text):
+        """Results of indented documents, four spaces for each level."""
+        subtest = ""
+        names, plans, counts = {}, {}, {}
+
+        def close(level):
+            for at in [at for at in plans if at >= level]:
+                if plans[at] != counts.get(at, 0):
+                    self.problems.append(f"{names[at] or 'nested'}: plan of {plans[at]}, "
+                                         f"{counts.get(at, 0)} results")
+                del plans[at]
+
+        for line in text.splitlines():
+            body = line.lstrip(" ")
+            level = (len(line) - len(body)) // 4
+            if body.startswith("# Subtest: "):
+                subtest = body[11:].strip()
+            if not level:
+                if self.RESULT.match(body):
+                    close(1)
+                    subtest = ""
+                continue
+            match = self.RESULT.match(body)
+            if re.match(r"^(K?TAP version|1\.\.\d)", body) and level not in plans:
+                close(level + 1)
+                names[level] = ""
+            if re.match(r"^K?TAP version", body):
+                close(level)
+            elif re.match(r"^1\.\.\d+", body):
+                close(level)
+                names[level] = subtest
+                plans[level] = int(re.match(r"^1\.\.(\d+)", body).group(1))
+                counts[level] = 0
+            elif body.startswith("Bail out!"):
+                self.nested.append((subtest, False, "bailed out: " + body[9:].strip(), "", ""))
+                plans.pop(level, None)
+            elif match:
+                close(level + 1)
+                ok, _, desc, directive, reason = match.groups()
+                counts[level] = counts.get(level, 0) + 1
+                self.nested.append((names.get(level) or subtest, ok == "ok", desc,
+                                    (directive or "").upper(), (reason or "").strip()))
+        close(1)
+
+    def skipped(self):
+        """All results that were skipped, at any level, as texts: "test: what (why)"."""
+        texts = [f"{desc} ({reason})" for ok, _, desc, directive, reason in self.results
+                 if ok and directive == "SKIP"]
+        return texts + [(f"{path}: " if path else "") + f"{desc} ({reason})"
+                        for path, ok, desc, directive, reason in self.nested
+                        if ok and directive == "SKIP"]
+
+    def hidden(self):
+        """Nested failures, as texts."""
+        return [(f"{path}: " if path else "") + desc
+                for path, ok, desc, directive, _ in self.nested
+                if not ok and directive not in ("TODO", "XFAIL")]
 
     def number(self, key):
         try:
@@ -266,6 +332,10 @@ def judge(run):
                 for _, number, desc, _, reason in ktap.failures:
                     add("ktap_failed", f"not ok {number or ''} {desc}".strip()
                         + (f": {reason}" if reason else ""))
+                if not ktap.failures:
+                    for text in ktap.hidden():
+                        add("ktap_hidden", "no result of the test tells of this one of its "
+                            "parts: not ok " + text)
                 problem = ktap.mismatch()
                 if status == 4 and ktap.plan == 0:
                     problem = ""    # "1..0 # SKIP reason"

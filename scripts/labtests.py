@@ -15,8 +15,15 @@ comma separated:
   pages=4k+16k      the page sizes (environment PAGES) that it is for; this one is the
                     default, and then mem= is that for 4K pages, 16K have 4 times as much
   kernel=debug|normal   only with (without) --debug
-  expect=pass|fail|CLASS   fail: a result must be "not ok"; a class (see
-                    lablib.py): the run's headline must be just that
+  expect=pass|CLASS a class (see lablib.py): the run's headline must be just that
+  expect=fail:A|B   each of these results must be "not ok", and nothing else may be
+                    wrong: A and B are regular expressions, '.' for a space
+  may-fail=A|B      with it: these results may be "not ok", too
+  skips=A|B|~C      the results that are skipped, nested ones too, as the texts
+                    "test: what (why)": each must match one of these, and each
+                    of these one of them, but for C, which may or may not be
+  allow=CLASS|...   what the console may say without harm (a program runs out of
+                    memory on purpose)
   plain             no KTAP; the exit status of TEST is the verdict
   says=REGEXP       what the console has to say, '.' for a space
   kselftest         with the kernel's own selftests in /tests/kselftest
@@ -41,11 +48,12 @@ DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
 MODULES = {"broken": "--break", "table": "--table"}
 FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
-        "with", "kernel", "expect", "says", "tree", "pages"}
+        "with", "kernel", "expect", "may-fail", "skips", "allow", "says", "tree", "pages"}
 PAGES = os.environ.get("PAGES") or "4k"
 MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 1}
 # What may come with a class, without being a second failure.
-COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "timeout", "no_verdict", "vm_died"}
+COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "trace", "timeout", "no_verdict",
+              "vm_died"}
 
 
 class Entry:
@@ -182,19 +190,47 @@ def read_list(path):
     return entries
 
 
-def compare(expect, verdict):
+def words(text):
+    return [word for word in text.split("|") if word]
+
+
+def compare(options, verdict):
     """(passed, reasons) of a run, against what the list expects of it."""
-    classes, reasons = verdict["classes"], verdict["reasons"]
+    expect = options.get("expect", "pass")
+    allowed = set(words(options.get("allow", "")))
+    classes = [name for name in verdict["classes"] if name not in allowed]
+    reasons = verdict["reasons"] if classes else []
     if expect == "pass":
-        return not classes, reasons
-    found = f"found: {'; '.join(reasons) if reasons else 'a good run'}"
-    if expect == "fail":
-        if "ktap_failed" in classes and not {"timeout", "no_verdict", "vm_died"} & set(classes):
+        if classes:
+            return False, reasons
+        if verdict["skipped"] and "skips" not in options:
             return True, []
-        return False, ["expected a test result 'not ok'; " + found]
+        return compare_skips(options.get("skips", ""), verdict.get("skips", []))
+    found = f"found: {'; '.join(reasons) if reasons else 'a good run'}"
+    if expect.startswith("fail:"):
+        failures = verdict.get("failures", [])
+        must, may = words(expect[5:]), words(options.get("may-fail", ""))
+        wrong = [f"expected 'not ok' of '{pattern}'; " + found for pattern in must
+                 if not any(re.search(pattern, text) for text in failures)]
+        wrong += [f"expected 'not ok' of '{expect[5:]}' only: {text}" for text in failures
+                  if not any(re.search(pattern, text) for pattern in must + may)]
+        if set(classes) - {"ktap_failed"}:
+            wrong.append(f"expected nothing worse than 'not ok'; {found}")
+        return not wrong, wrong
     if classes and classes[0] == expect and set(classes[1:]) <= COMPANIONS:
         return True, []
     return False, [f"expected '{expect}'; " + found]
+
+
+def compare_skips(expected, skips):
+    """The same for what a run skipped."""
+    patterns = words(expected)
+    wrong = [f"skipped, which the list does not say: {text}" for text in skips
+             if not any(re.search(pattern.lstrip("~"), text) for pattern in patterns)]
+    wrong += [f"not skipped, which the list says: {pattern}" for pattern in patterns
+              if not pattern.startswith("~")
+              and not any(re.search(pattern, text) for text in skips)]
+    return not wrong, wrong
 
 
 def kill_when_started(rundir, stop):
@@ -268,12 +304,12 @@ def run_entry(entry, rundir, artifacts, show="none"):
         return "setup", {"reasons": errors.strip().splitlines()[-3:] or
                          ["nothing was run"], "classes": ["setup"], "seconds": 0}
     verdict = lablib.read_json(path)
-    passed, reasons = compare(entry.options.get("expect", "pass"), verdict)
+    passed, reasons = compare(entry.options, verdict)
     says = entry.options.get("says")
     if passed and says and not re.search(says, lablib.read_text(os.path.join(rundir,
                                                                              "console.log"))):
         passed, reasons = False, [f"the console does not say '{says}'"]
     verdict["reasons"] = reasons
-    if passed and verdict["skipped"]:
+    if passed and verdict["skipped"] and "skips" not in entry.options:
         return "skip", verdict
     return ("pass" if passed else "fail"), verdict

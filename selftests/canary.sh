@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # The guest's side of the harness's canaries: fail in the way that is asked for.
-#	canary KIND
+#	canary KIND [TEXT]
 # Everything after the failure looks like a good run: what is reported must be
 # found by the host.
 . ./lib.sh
@@ -38,6 +38,19 @@ none) ;;
 fail)
 	ktap_fail "after" "on purpose"
 	exit 0
+	;;
+hidden)
+	echo "    KTAP version 1"
+	echo "    1..1"
+	echo "    not ok 1 a part fails, and the whole does not"
+	;;
+parts)
+	echo "    KTAP version 1"
+	echo "    1..2"
+	echo "    ok 1 one of two"
+	;;
+says)
+	echo "$2" | tr . ' ' >/dev/kmsg
 	;;
 skip)
 	echo "# SKIP of one result is not a skipped test" >&2

@@ -53,7 +53,7 @@ offline_fails() {
 	[ "$(mts_state)" = online ]
 }
 
-ktap_plan 27
+ktap_plan 29
 check "the module loads" mts_load
 echo never >$MTS_DEBUGFS/policy/release
 total=$(meminfo MemTotal)
@@ -105,6 +105,7 @@ fi
 check_here "a page in tag storage is pinned" hold_start 5 pin
 echo 500 >$MTS_DEBUGFS/policy/take_back_timeout_ms
 check "offline fails, all stays online" offline_fails
+check "... and the books are right" trigger audit 1
 pinned=$(hold_field pfn 5)
 if [ "$(progress state)" = failed ] && [ "$(progress reason)" = pinned ] &&
 	[ "$(($(progress pfn)))" = "$pinned" ]; then
@@ -151,6 +152,8 @@ unload() {
 }
 check "now it can be taken back" unload
 check "a second round" mts_load
-wait_for 20 mts_offline
-mts_unload
+again() {
+	wait_for 20 mts_offline && mts_unload
+}
+check "... and its end" again
 ktap_done

@@ -26,8 +26,10 @@ measure() {
 	slab=$(meminfo SUnreclaim)
 	vmalloc=$(meminfo VmallocUsed)
 	percpu=$(meminfo Percpu)
+	# In use, but not by processes, caches, slabs or page tables
+	private=$(($(./mts_audit | sed -n 's/^# private \([0-9]*\) pages/\1/p' | tail -n 1) * 4))
 	echo "# $1: MemTotal $total free $free SUnreclaim $slab" \
-		"VmallocUsed $vmalloc Percpu $percpu KiB"
+		"VmallocUsed $vmalloc Percpu $percpu private $private KiB"
 }
 
 # One batch; the oracle ends when its input file does: by signal it could not
@@ -66,7 +68,7 @@ kept() {
 	fi
 }
 
-ktap_plan 9
+ktap_plan 10
 measure "at first"
 total0=$total
 cma0=$cma
@@ -88,6 +90,7 @@ for n in 1 2; do
 		slab1=$slab
 		vmalloc1=$vmalloc
 		percpu1=$percpu
+		private1=$private
 	fi
 done
 # What ended processes leave behind takes a while to go.
@@ -101,11 +104,12 @@ if [ "$total $cma" = "$total0 $cma0" ]; then
 else
 	ktap_fail "MemTotal and CmaTotal are as before" "$total0 $cma0, now $total $cma"
 fi
-# Tag storage that got lost would show in MemTotal, or offline would fail. The
-# memory of a data block lost in each cycle would be 128 KiB times the cycles; what
-# an idle system has free differs by a megabyte or two.
+# Tag storage that got lost would show in MemTotal, or offline would fail. What an
+# idle system has free differs by a megabyte or two; a page lost in each cycle, of
+# whatever block, shows in what nobody says that he uses.
 kept "free memory" "$free1" "$free" $((free1 - free)) $((cycles * 64 + 64))
 kept "unreclaimable slab" "$slab1" "$slab" $((slab - slab1)) $((cycles + 128))
 kept "vmalloc space" "$vmalloc1" "$vmalloc" $((vmalloc - vmalloc1)) 64
+kept "memory of nobody" "$private1" "$private" $((private - private1)) $((cycles * 2))
 kept "per-CPU memory" "$percpu1" "$percpu" $((percpu - percpu1)) 0
 ktap_done

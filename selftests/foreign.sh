@@ -17,8 +17,8 @@ states() {
 }
 
 kept() {
-	[ "$(states $first $last)" = "reserved $((last - first + 1))" ] || {
-		states $first $last
+	[ "$(states "$first" "$last")" = "reserved $((last - first + 1))" ] || {
+		states "$first" "$last"
 		return 1
 	}
 }

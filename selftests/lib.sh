@@ -172,11 +172,46 @@ mts_stat() {
 	awk -v key="$1" '$1 == key { print $2; found = 1 } END { exit !found }' $MTS_DEBUGFS/stats
 }
 
+# negative_counters: of the kernel. It tells of them in its log only, and shows
+# 0 in /proc/vmstat; the host sees these lines, too.
+negative_counters() {
+	dmesg | sed -n 's/.*vmstat_refresh: //p'
+}
+
 # nothing_isolated: no page is counted as isolated once all is quiet, and no
 # counter of the kernel is negative.
 nothing_isolated() {
 	cat /proc/sys/vm/stat_refresh || return 1
+	[ -z "$(negative_counters)" ] || {
+		echo "negative: $(negative_counters | tail -n 3)"
+		return 1
+	}
 	[ "$(vmstat nr_isolated_anon)" = 0 ] && [ "$(vmstat nr_isolated_file)" = 0 ]
+}
+
+# ended STATUS...: statuses of programs that ran for what they cause; fails when
+# one of them failed
+ended() {
+	for _status; do
+		[ "$_status" -eq 0 ] || {
+			echo "exit statuses: $*"
+			return 1
+		}
+	done
+}
+
+# audit AFTER [--busy]: the global audit (mts_audit.c). It is quiet when all
+# agree; audit_failed collects after what it didn't.
+audit_failed=
+audit() {
+	_after=$1
+	shift
+	_rc=0
+	./mts_audit --after="$_after" "$@" >/tmp/audit.out 2>&1 || _rc=$?
+	[ "$_rc" -ne 0 ] || return 0
+	grep -E '^(# AUDIT|not ok|Bail out)' /tmp/audit.out | sed 's/^# //; s/^/# /'
+	audit_failed="$audit_failed $_after"
+	return 1
 }
 
 # dmesg_count PATTERN: kernel messages that match so far

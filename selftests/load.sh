@@ -42,7 +42,7 @@ gone() {
 		[ "$(cma_dirs)" = 0 ]
 }
 
-ktap_plan 30
+ktap_plan 31
 
 total=$(meminfo MemTotal)
 cma=$(meminfo CmaTotal)
@@ -99,6 +99,7 @@ check "a release pass" mts_release
 check "offline" wait_for 20 mts_offline
 equal "the state says so" offline "$(mts_state)"
 check "all is as before" gone
+equal "all storage is static" "$(mts_stat blocks_total)" "$(mts_stat blocks_static)"
 check "offline again is harmless" mts_offline
 check "online again" mts_online
 equal "the same memory comes back" "$grown" "$(($(meminfo MemTotal) - total))"

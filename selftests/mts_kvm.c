@@ -598,7 +598,7 @@ int main(void)
 	mts_need_mte();
 	mts_load_regions();
 	sigaction(SIGALRM, &(struct sigaction){ .sa_handler = nothing }, NULL);
-	ktap_begin(9);
+	ktap_begin(10);
 	if (kvm < 0 || ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ARM_MTE) <= 0) {
 		ktap_result(false, "KVM has guests with tags: %s", strerror(errno));
 		return ktap_end();
@@ -622,6 +622,13 @@ int main(void)
 	vm_destroy(&vm);
 	buf_unmap(&b);
 	test_huge(kvm);
+	/* The guests after that had tags, too */
+	if (online)
+		ktap_result(!grab_bad("data in tag storage", &grab, GRAB_SEED),
+			    "the data in tag storage, at the end");
+	else
+		ktap_skip("module not online",
+			  "the data in tag storage, at the end");
 	if (grab.base)
 		munmap(grab.base, grab.pages * mts_page_size);
 	if (swapoff(ZRAM))

@@ -6,7 +6,8 @@
  *	mts_tool page		the page size
  *	mts_tool geometry	one line per region, and the sum
  *	mts_tool fill [PAGES]	fill tag storage with data
- *	mts_tool hold MIB	tag MIB MiB
+ *	mts_tool hold MIB [STEP]	tag MIB MiB, and keep each STEP-th page of it
+ *	mts_tool place MIB	how many pages of MIB MiB of data get into tag storage
  *	mts_tool pin		keep a page of tag storage from being moved
  *	mts_tool kexec KERNEL INITRAMFS COMMAND-LINE	start another kernel
  *
@@ -97,7 +98,21 @@ static int fill(size_t want)
 	return verdict(bad);
 }
 
-static int hold(size_t mib)
+static int place(size_t mib)
+{
+	size_t pages = (mib << 20) / mts_page_size, inside = 0, i;
+	char *p = mts_map(pages * mts_page_size, PROT_RW, 0, 0);
+
+	madvise(p, pages * mts_page_size, MADV_NOHUGEPAGE);
+	for (i = 0; i < pages; i++) {
+		p[i * mts_page_size] = 1;
+		inside += mts_pfn_in_storage(mts_pfn(p + i * mts_page_size));
+	}
+	printf("pages=%zu inside=%zu\n", pages, inside);
+	return 0;
+}
+
+static int hold(size_t mib, size_t step)
 {
 	size_t pages = (mib << 20) / mts_page_size, i;
 	char *p = mts_map(pages * mts_page_size, PROT_TAGGED, 0, 0);
@@ -107,10 +122,14 @@ static int hold(size_t mib)
 		mts_page_tag(p + i * mts_page_size, KEY(i));
 		mts_page_fill(p + i * mts_page_size, DATA(i));
 	}
-	printf("ready pages=%zu blocks=%ld\n", pages,
+	for (i = 0; i < pages; i++)
+		if (i % step)
+			madvise(p + i * mts_page_size, mts_page_size,
+				MADV_DONTNEED);
+	printf("ready pages=%zu blocks=%ld\n", pages / step,
 	       mts_blocks_of(p, pages));
 	wait_for_end();
-	for (i = 0; i < pages && bad < 8; i++) {
+	for (i = 0; i < pages && bad < 8; i += step) {
 		bad += !mts_tags_ok("hold", p + i * mts_page_size, KEY(i));
 		bad += !mts_data_ok("hold", p + i * mts_page_size, DATA(i));
 	}
@@ -167,13 +186,19 @@ int main(int argc, char **argv)
 		return fill(argc > 2 ? strtoul(argv[2], NULL, 0) : SIZE_MAX);
 	if (argc == 3 && !strcmp(argv[1], "hold")) {
 		mts_need_mte();
-		return hold(strtoul(argv[2], NULL, 0));
+		return hold(strtoul(argv[2], NULL, 0), 1);
 	}
+	if (argc == 4 && !strcmp(argv[1], "hold") && atoi(argv[3]) > 0) {
+		mts_need_mte();
+		return hold(strtoul(argv[2], NULL, 0), atoi(argv[3]));
+	}
+	if (argc == 3 && !strcmp(argv[1], "place"))
+		return place(strtoul(argv[2], NULL, 0));
 	if (argc == 2 && !strcmp(argv[1], "pin"))
 		return pin();
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
 		return kexec(argv[2], argv[3], argv[4]);
-	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | hold MIB | pin |\n"
+	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | hold MIB [STEP] | place MIB | pin |\n"
 			"       kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }

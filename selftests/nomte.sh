@@ -29,7 +29,7 @@ trigger() {
 
 # Nothing is ever reserved: not by hand either, and there are no tags to check.
 triggers() {
-	_pfn=$(($(sed 's/-.*//' $MTS_DEBUGFS/regions/0/tagged_memory) / $(./mts_tool page)))
+	_pfn=$(($(sed 's/-.*//' "$MTS_DEBUGFS/regions/0/tagged_memory") / $(./mts_tool page)))
 	! trigger reserve $((_pfn + 4096)) || return 1
 	! trigger scrub_check 1 || return 1
 	trigger release 1 && trigger evacuate 1 || return 1

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Test programs with the module online: load it, run each program as a subtest,
-# take all tag storage back, unload, and nothing is left.
+# Test programs with the module online: load it, run each program as a subtest
+# and audit all memory after it, take all tag storage back, unload, and nothing is left.
 #
-# usage: online [absent|poisoned] PROGRAM[=ARG] ...
+# usage: online [absent|poisoned] [preset=NAME] PROGRAM[=ARG] ...
 #
 #   absent	without the module: the same programs on the kernel alone
 #   poisoned	pages of tag storage are poisoned meanwhile: going offline must be
@@ -21,16 +21,23 @@ if [ "${1:-}" = poisoned ]; then
 	poisoned=1
 	shift
 fi
+preset=
+case ${1:-} in
+preset=*)
+	preset=$1
+	shift
+	;;
+esac
 if [ -z "$module" ]; then
 	ktap_plan $#
 elif [ -n "$poisoned" ]; then
-	ktap_plan $(($# + 5))
-else
 	ktap_plan $(($# + 6))
+else
+	ktap_plan $(($# + 7))
 fi
 if [ -n "$module" ]; then
 	total=$(meminfo MemTotal)
-	check "the module loads" mts_load
+	check "the module loads" mts_load ${preset:+"$preset"}
 fi
 for word; do
 	prog=${word%%=*}
@@ -44,9 +51,15 @@ for word; do
 	4) ktap_skip "$prog" "all of it" ;;
 	*) ktap_fail "$prog" "exit status $(cat /tmp/status)" ;;
 	esac
+	[ -z "$module" ] || audit "$prog"
 done
 [ -n "$module" ] || ktap_done
 
+if [ -z "$audit_failed" ]; then
+	ktap_ok "every page of the machine is what it should be"
+else
+	ktap_fail "every page of the machine is what it should be" "not after:$audit_failed"
+fi
 sum=$(awk '/^blocks_/ && $1 != "blocks_total" { n += $2 } END { print n + 0 }' \
 	"$MTS_DEBUGFS/stats")
 if [ "$sum" = "$(mts_stat blocks_total)" ]; then

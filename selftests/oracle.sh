@@ -3,7 +3,7 @@
 # The oracle (mts_oracle.c) with the module online, with a page cache on a block
 # device if the machine has one.
 #
-# usage: oracle online|broken|absent [OPTION of mts_oracle ...]
+# usage: oracle online|broken|absent [preset=NAME] [OPTION of mts_oracle ...]
 #
 #   online	the module as it is
 #   broken	the module that was loaded is the broken one, which publishes
@@ -14,6 +14,13 @@
 
 module=$1
 shift
+preset=
+case ${1:-} in
+preset=*)
+	preset=$1
+	shift
+	;;
+esac
 
 # A file system whose page cache can be dropped and lies in movable memory.
 if [ -b /dev/vda ]; then
@@ -31,7 +38,7 @@ if mke2fs "$disk" >/dev/null 2>&1 &&
 	dir=/tmp/cache
 fi
 
-if [ "$module" != absent ] && ! mts_load; then
+if [ "$module" != absent ] && ! mts_load ${preset:+"$preset"}; then
 	echo "Bail out! the module does not load"
 	exit 1
 fi
@@ -41,6 +48,10 @@ status=$?
 
 # The bookkeeping of a broken run means nothing.
 if [ "$module" = online ]; then
+	if ! audit oracle; then
+		echo "Bail out! the audit of all memory found the above"
+		exit 1
+	fi
 	if ! wait_for 20 mts_offline || ! mts_unload; then
 		echo "Bail out! the module does not go offline"
 		exit 1

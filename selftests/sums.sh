@@ -98,7 +98,7 @@ held_by() {
 	awk -v tag="func:$1" '$4 == tag { n += $1 } END { print n + 0 }' $proc
 }
 
-ktap_plan 18
+ktap_plan 19
 page=$(./mts_tool page)
 page_kib=$((page / 1024))
 total=$(meminfo MemTotal)
@@ -148,8 +148,10 @@ fi
 echo eager >$MTS_DEBUGFS/policy/release
 echo 10 >$MTS_DEBUGFS/policy/pass_interval_ms
 ./mts_smp 1 >/dev/null 2>&1 &
+load=$!
 check "sums while they change" steady
-wait $!
+wait $load
+check "... and what changed them went well" ended $?
 ends() {
 	hold_finish 5 && hold_finish 6 && hold_finish 7
 }

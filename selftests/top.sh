@@ -22,7 +22,7 @@ refuses() {
 	! "$@" >/dev/null 2>&1
 }
 
-ktap_plan 14
+ktap_plan 15
 check "without the module mts-top refuses" refuses mts-top -n 1
 check "... and mts-record" refuses mts-record -n 1
 check "... and wrong options" refuses mts-top -n x
@@ -48,7 +48,11 @@ check "... the map" shows "^ *0 [.#0-9=~+!]*"
 echo lazy >$MTS_DEBUGFS/policy/release
 check "several frames" sh -c "[ \$(mts-top -n 2 -d 0.2 | grep -c '^mts-top') = 2 ]"
 ./mts_smp "$((seconds / 3))" >/dev/null 2>&1
+status=$?
 hold_finish 5
+status="$status $?"
+# shellcheck disable=SC2086 # a list of words
+check "the programs ended well" ended $status
 sleep $((seconds / 3))
 unload() {
 	wait_for 20 mts_offline && mts_unload

@@ -36,7 +36,7 @@ if [ ! -d $tracing/events ]; then
 	ktap_done
 fi
 
-ktap_plan 16
+ktap_plan 17
 check "the module loads" mts_load
 if [ -d $tracing/events/mte_tag_storage/request ]; then
 	ktap_ok "its events are there"
@@ -50,16 +50,26 @@ echo 20 >$MTS_DEBUGFS/policy/pass_interval_ms
 calls=$(mts_stat reserve_calls)
 faults=$(mts_stat faults_on_access)
 ./mts_smp 1 >/dev/null 2>&1
+status=$?
 ./mts_tool hold 4 </dev/null >/dev/null
+status="$status $?"
 ./mts_mprotect >/dev/null 2>&1
+status="$status $?"
 # Data in all tag storage, then tags that need some of it
 hold_start 5 fill
+status="$status $?"
 ./mts_tool hold 4 </dev/null >/dev/null
+status="$status $?"
 calls=$(($(mts_stat reserve_calls) - calls))
 faults=$(($(mts_stat faults_on_access) - faults))
 mts_release
+status="$status $?"
 hold_finish 5
+status="$status $?"
 wait_for 20 mts_offline
+status="$status $?"
+# shellcheck disable=SC2086 # a list of words
+check "all that was traced went well" ended $status
 echo 0 >$tracing/events/mte_tag_storage/enable
 cat $tracing/trace >$out
 echo "# $(grep -c '^ ' $out) events"

@@ -29,7 +29,7 @@ ktap_plan 3
 check "the module's reader loads" insmod /lib/modules/mte_tag_storage_kunit.ko
 seen=0
 bad=0
-for path in $dir/*.dtb; do
+for path in "$dir"/*.dtb; do
 	name=$(basename "$path" .dtb)
 	seen=$((seen + 1))
 	agree "$name" && continue

@@ -1,0 +1,127 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# What the policy's knobs say is what happens: when blocks are reserved and
+# released, what the page allocator uses tag storage for, whether sparse blocks are
+# emptied. Without load; times are long enough for a slow machine.
+
+. ./lib.sh
+. ./hold
+
+policy=$MTS_DEBUGFS/policy
+
+# knob NAME VALUE
+knob() {
+	echo "$2" >"$policy/$1"
+}
+
+reserved() {
+	mts_stat blocks_reserved
+}
+
+at_most() {
+	[ "$(reserved)" -le "$1" ]
+}
+
+at_least() {
+	[ "$(reserved)" -ge "$1" ]
+}
+
+# tag_and_end: 8 MiB are tagged for a moment: 64 blocks or more of 4 KiB
+tag_and_end() {
+	hold_start 5 hold 8 && at_least $((base + some)) && hold_finish 5
+}
+
+# inside MIB: of so much data, how many per cent get into tag storage?
+inside() {
+	./mts_tool place "$1" | awk -F '[= ]' '{ printf "%d\n", $4 * 100 / $2 }'
+}
+
+# stays BLOCKS SECONDS: so many blocks or more are reserved all that time
+stays() {
+	_end=$(($(cut -d. -f1 /proc/uptime) + $2))
+	while [ "$(cut -d. -f1 /proc/uptime)" -lt "$_end" ]; do
+		at_least "$1" || {
+			echo "$(reserved) blocks, not $1"
+			return 1
+		}
+		usleep 100000
+	done
+}
+
+ktap_plan 22
+check "the module loads" mts_load
+knob evacuate_percent 0
+mts_release
+base=$(reserved)
+# Blocks of more pages are fewer
+some=$((8 * 256 / 32 / ($(cat "$MTS_DEBUGFS/regions/0/block_bytes") / 4096) / 2))
+[ "$some" -gt 0 ] || some=1
+
+knob pass_interval_ms 50
+knob release never
+check_here "memory is tagged, and no more" tag_and_end
+check "release=never keeps its blocks" stays $((base + some)) 3
+check "... until they are released by hand" mts_release
+check "... all of them" at_most "$base"
+
+knob idle_passes 100
+knob release lazy
+check_here "memory is tagged again" tag_and_end
+# A hundred passes of 50 ms
+check "idle_passes=100 keeps its blocks" stays $((base + some)) 3
+knob idle_passes 1
+check "idle_passes=1 releases them" wait_for 10 at_most "$base"
+
+knob idle_passes 100
+knob release eager
+check_here "memory is tagged once more" tag_and_end
+check "release=eager releases them" wait_for 4 at_most "$base"
+
+knob release lazy
+knob data_use first
+n=$(inside 8)
+if [ "$n" -ge 50 ]; then
+	ktap_ok "data_use=first: $n % of data in tag storage"
+else
+	ktap_fail "data_use=first" "$n % of data in tag storage"
+fi
+knob data_use last-resort
+n=$(inside 8)
+# What is on the lists of CPUs comes first
+if [ "$n" -lt 25 ]; then
+	ktap_ok "data_use=last-resort: $n %, there is other memory"
+else
+	ktap_fail "data_use=last-resort" "$n % of data in tag storage"
+fi
+# What data is in at the moment can stay
+hardly_any_released() {
+	[ "$(mts_stat blocks_released)" -le $(($(mts_stat blocks_total) / 20)) ]
+}
+knob data_use off
+check "data_use=off: all of it is taken" wait_for 20 hardly_any_released
+knob data_use balanced
+knob idle_passes 1
+check "data_use=balanced: it is lent again" wait_for 20 at_most "$base"
+
+knob reserve at-first-use
+check_here "reserve=at-first-use: a page is tagged" hold_start 5 hold 1
+check "... and all storage is reserved" wait_for 40 hardly_any_released
+check_here "... the page is right" hold_finish 5
+knob reserve on-demand
+check "reserve=on-demand: it is lent again" wait_for 20 at_most "$base"
+
+# One of 16 pages stays: 4 MiB, in as many blocks as 64 MiB have
+check_here "sparse blocks" hold_start 5 hold 64 16
+full=$(reserved)
+check "evacuate_percent=0 leaves them" stays $((full - 8)) 3
+half() {
+	at_most $((base + (full - base) / 2))
+}
+knob evacuate_percent 95
+check "evacuate_percent=95 empties them" wait_for 30 half
+echo "# $full blocks, then $(reserved); $(mts_stat evacuated_pages) pages moved"
+finish() {
+	hold_finish 5 && wait_for 20 mts_offline && mts_unload
+}
+check_here "... nothing is damaged; offline and rmmod" finish
+ktap_done
