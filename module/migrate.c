@@ -62,7 +62,7 @@ static struct folio *alloc_target(struct folio *src, unsigned long private)
 {
 	unsigned int order = folio_order(src), tries = TARGET_TRIES;
 	struct folio *dst, *next;
-	gfp_t gfp = private;
+	gfp_t gfp = (__force gfp_t)private;
 	LIST_HEAD(refused);
 
 	if (folio_test_hugetlb(src))

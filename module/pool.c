@@ -191,6 +191,25 @@ static unsigned int fill_from_free(struct zone *zone, struct list_head *pages)
 	return nr;
 }
 
+static struct page *pool_take(struct mts_pool *pool, struct zone *zone)
+{
+	struct page *page;
+
+	lockdep_assert_held(&pool->lock);
+	if (list_empty(&pool->pages)) {
+		pool->nr = fill_from_taggable(zone, &pool->pages);
+		if (!pool->nr)
+			pool->nr = fill_from_free(zone, &pool->pages);
+	}
+	page = list_first_entry_or_null(&pool->pages, struct page, lru);
+	if (page) {
+		list_del(&page->lru);
+		pool->nr--;
+		pool->nr_min = min(pool->nr_min, pool->nr);
+	}
+	return page;
+}
+
 /**
  * mts_pool_alloc() - allocate a page for tags
  * @zone:	from where
@@ -210,21 +229,10 @@ struct page *mts_pool_alloc(struct zone *zone)
 	if (!lists_max(zone))
 		return NULL;
 	pool = get_cpu_ptr(pools) + pool_index(zone);
-	if (!spin_trylock(&pool->lock))
-		goto out;
-	if (list_empty(&pool->pages)) {
-		pool->nr = fill_from_taggable(zone, &pool->pages);
-		if (!pool->nr)
-			pool->nr = fill_from_free(zone, &pool->pages);
+	if (spin_trylock(&pool->lock)) {
+		page = pool_take(pool, zone);
+		spin_unlock(&pool->lock);
 	}
-	page = list_first_entry_or_null(&pool->pages, struct page, lru);
-	if (page) {
-		list_del(&page->lru);
-		pool->nr--;
-		pool->nr_min = min(pool->nr_min, pool->nr);
-	}
-	spin_unlock(&pool->lock);
-out:
 	put_cpu_ptr(pools);
 	return page;
 }
@@ -268,19 +276,19 @@ bool mts_pool_free(struct page *page)
 	struct zone *zone = page_zone(page);
 	int max = lists_max(zone);
 	struct mts_pool *pool;
-	bool taken;
+	bool taken = false;
 
 	if (!max)
 		return false;
 	pool = get_cpu_ptr(pools) + pool_index(zone);
-	taken = spin_trylock(&pool->lock);
-	if (taken) {
+	if (spin_trylock(&pool->lock)) {
 		/* As the page allocator does it when memory gets scarce */
 		if (test_bit(ZONE_BELOW_HIGH, &zone->flags))
 			max = POOL_BATCH;
 		list_add(&page->lru, &pool->pages);
 		if (++pool->nr >= max + POOL_BATCH)
 			pool_shrink(pool, zone, POOL_BATCH);
+		taken = true;
 		spin_unlock(&pool->lock);
 	}
 	put_cpu_ptr(pools);

@@ -45,9 +45,10 @@ static int note_line_sizes(unsigned int cpu)
 
 	data = 4UL << FIELD_GET(CTR_EL0_DminLine_MASK, ctr);
 	tags = 4UL << FIELD_GET(CTR_EL0_TminLine_MASK, ctr);
-	guard(spinlock)(&lock);
+	spin_lock(&lock);
 	WRITE_ONCE(data_line, min(data_line, data));
 	WRITE_ONCE(tag_line, min(tag_line, max(tags, MTE_GRANULE_SIZE)));
+	spin_unlock(&lock);
 	return 0;
 }
 
