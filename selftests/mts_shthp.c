@@ -86,7 +86,10 @@ static int file_in_storage(size_t pages, char **m, size_t *in)
 			  *in, pages, mts_meminfo("CmaFree"));
 		munmap(*m, pages * mts_page_size);
 		close(fd);
-		usleep(200000);
+		/* A page in each huge page's place is enough: all out */
+		if (mts_write_file(MTS_DEBUGFS "/state", "offline") ||
+		    mts_write_file(MTS_DEBUGFS "/state", "online"))
+			mts_die("state");
 	}
 }
 
