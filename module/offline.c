@@ -255,9 +255,10 @@ static void empty_run(struct mts_region *r, unsigned long first, unsigned long n
 	LIST_HEAD(folios);
 	unsigned int n;
 
-	n = mts_isolate(mts_block_tag_pfn(&r->geo, first),
-			nr * mts_block_pages(&r->geo), MTS_ANY, &folios);
-	if (!n || mts_should_fail(MTS_FAIL_MIGRATE))
+	if (mts_should_fail(MTS_FAIL_MIGRATE))
+		return;
+	if (!mts_isolate(mts_block_tag_pfn(&r->geo, first),
+			 nr * mts_block_pages(&r->geo), MTS_ANY, &folios))
 		return;
 	n = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
 			MIGRATE_SYNC_LIGHT);
