@@ -26,6 +26,15 @@ static void __block_set_state(struct mts_region *r, unsigned long block,
 	r->state[block] = state;
 }
 
+/* A page of it is poisoned: it is lost for tags */
+static void __block_set_bad(struct mts_region *r, unsigned long block)
+{
+	__block_set_state(r, block, MTS_BAD);
+	r->nr_lost++;
+	r->lost = block;
+	mts_count(MTS_STAT_POISONED);
+}
+
 /* Nothing that can have tags is served */
 static bool block_is_spare(const struct mts_region *r, unsigned long block)
 {
@@ -133,10 +142,7 @@ int mts_block_change(struct mts_region *r, unsigned long first,
 		    !(spare && r->state[block] == MTS_SPARE)) {
 			ret = -EAGAIN;
 		} else if (block_is_poisoned(r, block)) {
-			__block_set_state(r, block, MTS_BAD);
-			r->nr_lost++;
-			r->lost = block;
-			mts_count(MTS_STAT_POISONED);
+			__block_set_bad(r, block);
 			ret = -EHWPOISON;
 		}
 	}
@@ -241,9 +247,7 @@ static enum mts_state block_next_state(struct mts_region *r, unsigned long block
 	} else if (block_is_poisoned(r, block)) {
 		next = MTS_BAD;
 		mts_site_hold(r, block, 0);
-		__block_set_state(r, block, MTS_BAD);
-		r->nr_lost++;
-		r->lost = block;
+		__block_set_bad(r, block);
 	} else {
 		if (block_is_spare(r, block))
 			next = MTS_SPARE;
@@ -284,8 +288,6 @@ bool mts_block_release(struct mts_region *r, unsigned long block)
 		mts_latency(MTS_OP_RELEASE, ktime_get_ns() - start);
 	} else if (state == MTS_RESERVED) {
 		mts_count(MTS_STAT_RELEASE_UNDONE);
-	} else if (state == MTS_BAD) {
-		mts_count(MTS_STAT_POISONED);
 	}
 	trace_release_finish(r->index, block, pfn, mts_state_names[state]);
 	return released;
