@@ -6,7 +6,6 @@ passes when its guest powered off by itself, its KTAP is complete, all its
 results are ok, and its console has no trace of trouble.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -107,14 +106,6 @@ def artifact(script, *args):
         if sep:
             result[key] = value
     return result
-
-
-def file_hash(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_text(path):
