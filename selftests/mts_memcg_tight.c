@@ -136,18 +136,24 @@ static size_t tag_all(struct mts_buf *b)
 	return bad + buf_bad("tagged", b);
 }
 
+/* The parent takes the room away, in two steps; no charge is left over then */
+static void make_tagged_when_full(char *huge, struct mts_buf *b)
+{
+	step->full = 1;
+	wait_for_go(1);
+	give_back_charges(huge);
+	step->full = 2;
+	wait_for_go(2);
+	make_tagged(b);
+}
+
 static void late(void)
 {
 	char *huge = map_small();
 	struct mts_buf b;
 
 	fill(&b);
-	step->full = 1;
-	wait_for_go(1);
-	give_back_charges(huge);
-	step->full = 2;
-	wait_for_go(2);
-	make_tagged(&b);
+	make_tagged_when_full(huge, &b);
 	_exit(!!tag_all(&b));
 }
 
@@ -177,12 +183,7 @@ static void copies(void)
 		_exit(!!bad);
 	}
 	touch_stack();
-	step->full = 1;
-	wait_for_go(1);
-	give_back_charges(huge);
-	step->full = 2;
-	wait_for_go(2);
-	make_tagged(&b);
+	make_tagged_when_full(huge, &b);
 	bad = tag_all(&b);
 	/* It has them to itself then, where tags may not be had any more */
 	cgroup_set("tight/memory.max", 4 * LIMIT);

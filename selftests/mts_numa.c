@@ -32,16 +32,6 @@ static long pages_on(const struct mts_buf *b, int node)
 	return on;
 }
 
-static int node_of_cpu(int cpu)
-{
-	unsigned int node;
-
-	mts_pin(cpu);
-	if (syscall(SYS_getcpu, NULL, &node, NULL))
-		mts_die("getcpu");
-	return node;
-}
-
 static size_t bad_pages(const char *what, const struct mts_buf *b, size_t step)
 {
 	size_t i, bad = 0;
@@ -62,9 +52,9 @@ int main(void)
 	mts_need_mte();
 	mts_load_regions();
 	ktap_begin(4);
-	home = node_of_cpu(0);
+	home = mts_node_of_cpu(0);
 	for (cpu = 1; cpu < mts_cpus() && away < 0; cpu++)
-		if (node_of_cpu(cpu) != home)
+		if (mts_node_of_cpu(cpu) != home)
 			away = cpu;
 	mts_pin(0);
 	if (away < 0 || mts_write_file(BALANCING, "1")) {

@@ -642,10 +642,6 @@ int main(int argc, char **argv)
 	swap_off();
 	ktap_result(mts_meminfo("SwapTotal") == 0, "swapoff at the end");
 	swap_unmake(kind);
-	if (online)
-		ktap_result(!mts_release() && mts_blocks_add_up(),
-			    "the blocks add up");
-	else
-		ktap_skip("module not online", "the blocks add up");
+	mts_blocks_result(online);
 	return ktap_end();
 }

@@ -13,6 +13,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -397,6 +398,15 @@ int mts_release(void)
 	return mts_write_file(MTS_DEBUGFS "/trigger/release", "1");
 }
 
+void mts_blocks_result(bool online)
+{
+	if (online)
+		ktap_result(!mts_release() && mts_blocks_add_up(),
+			    "the blocks add up");
+	else
+		ktap_skip("module not online", "the blocks add up");
+}
+
 double mts_now(void)
 {
 	struct timespec ts;
@@ -417,6 +427,16 @@ void mts_pin(int cpu)
 	CPU_ZERO(&set);
 	CPU_SET(cpu % mts_cpus(), &set);
 	sched_setaffinity(0, sizeof(set), &set);
+}
+
+int mts_node_of_cpu(int cpu)
+{
+	unsigned int node;
+
+	mts_pin(cpu);
+	if (syscall(SYS_getcpu, NULL, &node, NULL))
+		mts_die("getcpu");
+	return node;
 }
 
 /* ---- geometry ---- */

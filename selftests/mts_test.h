@@ -174,6 +174,8 @@ bool mts_kernel_patched(void);
 long long mts_stat(const char *key);
 /* Is every block in one state? */
 bool mts_blocks_add_up(void);
+/* The result of that after a release, of a module that was @online */
+void mts_blocks_result(bool online);
 int mts_release(void);
 
 /*
@@ -203,6 +205,8 @@ int mts_read_file(const char *path, char *buf, size_t size);
 double mts_now(void);
 int mts_cpus(void);
 void mts_pin(int cpu);
+/* Pins, too */
+int mts_node_of_cpu(int cpu);
 
 /*
  * Untagged pages in tag storage: fills memory until little is left (or
