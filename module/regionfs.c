@@ -63,7 +63,7 @@ static void show_map(struct seq_file *m, struct mts_region *r)
 
 	step = roundup_pow_of_two(DIV_ROUND_UP(nr, MAP_COLUMNS * MAP_LINES));
 	seq_printf(m, "# %lu blocks, %lu per character: ", nr, step);
-	seq_puts(m, ". released # reserved ~ closing = static + spare ! bad 0-9 tenths reserved\n");
+	seq_puts(m, ". released # reserved ~ closing ^ changing = static + spare ! bad 0-9 tenths reserved\n");
 	for (block = 0; block < nr; ) {
 		unsigned long first = block;
 		unsigned int i;

@@ -30,7 +30,7 @@ lines_of() {
 	table) echo '^(# region .*|[0-9]+ 0x[0-9a-f]+-0x[0-9a-f]+ 0x[0-9a-f]+-0x[0-9a-f]+ [0-9]+ [0-9]+ [^ ]+( [0-9]+)+)$' ;;
 	range) echo '^0x[0-9a-f]+-0x[0-9a-f]+$' ;;
 	runs) echo '^([0-9]+ )?[0-9]+ [0-9]+ [a-z]+$' ;;
-	map) echo '^(# [0-9]+ blocks, [0-9]+ per character: .*|[*]| *[0-9]+ [.#~=+!0-9]+)$' ;;
+	map) echo '^(# [0-9]+ blocks, [0-9]+ per character: .*|[*]| *[0-9]+ [.#~^=+!0-9]+)$' ;;
 	commit) echo '^[a-z_]+ [0-9]+$' ;;
 	word) echo '^[^ ]+$' ;;
 	allocinfo) echo '^(mte_tag_storage - version: 1[.]0|# .*|  *[0-9]+ +[0-9]+ [^ ]+:[0-9]+ func:[a-z_0-9]+)$' ;;
@@ -78,6 +78,19 @@ mode_ok() {
 	[ -f "$file" ]
 }
 
+# The first line of a map has each state, with a character of its own
+legend_ok() {
+	_chars=
+	for _state in $(sed -n 's/^blocks_\([a-z]*\) .*/\1/p' "$MTS_DEBUGFS/stats"); do
+		[ "$_state" != total ] || continue
+		_char=$(sed -n "1s/.* \([^a-z ]\) $_state.*/\1/p" "$file")
+		case $_chars in
+		*"$_char"*) echo "$file: no character for $_state"; return 1 ;;
+		esac
+		_chars=$_chars$_char
+	done
+}
+
 format_ok() {
 	_re=$(lines_of "$format") || {
 		echo "abi.md: unknown format $format"
@@ -93,6 +106,7 @@ format_ok() {
 		echo "$file: not $format"
 		return 1
 	fi
+	[ "$format" != map ] || legend_ok
 }
 
 default_ok() {

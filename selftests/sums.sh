@@ -46,7 +46,8 @@ zone_cma() {
 
 # Everything that must be equal now. Nothing may change meanwhile.
 agree() {
-	for state in static reserved closing released spare bad; do
+	for state in $(sed -n 's/^blocks_\([a-z]*\) .*/\1/p' "$MTS_DEBUGFS/stats"); do
+		[ "$state" != total ] || continue
 		_n=$(mts_stat "blocks_$state")
 		for by in by_summary by_states by_blocks by_region_blocks; do
 			[ "$($by "$state")" = "$_n" ] || {
