@@ -20,42 +20,53 @@
 #define CHECK_PATTERN	0x5a
 
 /*
- * Tag of a granule, in the top byte of the result; 0 for pages that are not in
- * the linear map now.
+ * Tag of a granule, in the top byte of *tag. False for pages that are not in the
+ * linear map now.
  */
-static unsigned long read_tag(unsigned long addr)
+static bool read_tag(unsigned long addr, unsigned long *tag)
 {
-	unsigned long tag = 0;
+	unsigned long value = 0, done = 0;
 
 	asm volatile(__MTE_PREAMBLE
-		     "1:	ldg	%0, [%1]\n2:\n"
+		     "1:	ldg	%0, [%2]\n"
+		     "	mov	%1, #1\n2:\n"
 		     _ASM_EXTABLE_KACCESS(1b, 2b)
-		     : "+r" (tag) : "r" (addr));
-	return tag & MTE_TAG_MASK;
+		     : "+r" (value), "+r" (done) : "r" (addr));
+	*tag = value & MTE_TAG_MASK;
+	return done;
 }
 
-/* Return: whether all tags of the data block are zero */
-static bool tags_are_zero(const struct mts_region *r, unsigned long block)
+/*
+ * Are all tags of the data block zero, that can be read? Return: 1, 0, or -ENODATA
+ * when none can be.
+ */
+static int tags_are_zero(const struct mts_region *r, unsigned long block)
 {
 	unsigned long pfn = mts_block_data_pfn(&r->geo, block);
 	unsigned long end = pfn + mts_block_data_pages(&r->geo);
-	unsigned long addr, offset;
+	unsigned long addr, offset, tag;
+	int ret = -ENODATA;
 
 	for (; pfn < end; pfn++) {
 		if (!mts_page_is_ours(pfn))
 			continue;
 		addr = (unsigned long)__va(PFN_PHYS(pfn));
-		for (offset = 0; offset < PAGE_SIZE; offset += MTE_GRANULE_SIZE)
-			if (read_tag(addr + offset))
-				return false;
+		for (offset = 0; offset < PAGE_SIZE; offset += MTE_GRANULE_SIZE) {
+			if (!read_tag(addr + offset, &tag))
+				break;
+			if (tag)
+				return 0;
+			ret = 1;
+		}
 		cond_resched();
 	}
-	return true;
+	return ret;
 }
 
 /*
  * Take a free block through both uses.
- * Return: 1 when it has been checked, 0 when it isn't free, -EIO, -EINTR.
+ * Return: 1 when it has been checked, 0 when it isn't free or no tag of it can be
+ * read (debug_pagealloc), -EIO, -EINTR.
  */
 static int check_block(struct mts_region *r, unsigned long block)
 {
@@ -63,7 +74,7 @@ static int check_block(struct mts_region *r, unsigned long block)
 	unsigned long nr = mts_block_pages(&r->geo);
 	void *storage = __va(PFN_PHYS(pfn));
 	enum mts_op op;
-	int ret = 1;
+	int zero, ret = 1;
 
 	if (mts_block_change(r, block, 1, false))
 		return 0;
@@ -76,7 +87,10 @@ static int check_block(struct mts_region *r, unsigned long block)
 	memset(storage, CHECK_PATTERN, nr * PAGE_SIZE);
 	if (!mts_should_fail(MTS_FAIL_SCRUB))
 		mts_scrub_for_tags(pfn, nr);
-	if (!tags_are_zero(r, block)) {
+	zero = tags_are_zero(r, block);
+	if (zero < 0)
+		ret = 0;
+	if (!zero) {
 		pr_err_ratelimited("scrub check: pfn 0x%lx: data shows up as tags\n",
 				   pfn);
 		ret = -EIO;
