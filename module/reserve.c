@@ -134,6 +134,27 @@ static bool take_moved(unsigned long pfn, unsigned long nr,
 	return take_free(pfn, nr);
 }
 
+/*
+ * alloc_contig_range() isolates whole pageblocks, and makes all of them what they
+ * were when it fails, also one that somebody else has isolated: one at a time in
+ * each. CMA has a mutex for that; here nobody waits for what another waits for.
+ */
+#define CONTIG_LOCKS	64
+
+static int take_contig(unsigned long pfn, unsigned long nr)
+{
+	static DECLARE_BITMAP(busy, CONTIG_LOCKS);
+	unsigned int i = (pfn >> pageblock_order) % CONTIG_LOCKS;
+	int ret;
+
+	if (test_and_set_bit_lock(i, busy))
+		return -EBUSY;
+	ret = alloc_contig_range(pfn, pfn + nr, MIGRATE_CMA,
+				 GFP_KERNEL | __GFP_NOWARN);
+	clear_bit_unlock(i, busy);
+	return ret;
+}
+
 /**
  * mts_take_pages() - get tag storage from the page allocator
  * @pfn:	the first page, of a changing block
@@ -169,8 +190,7 @@ int mts_take_pages(unsigned long pfn, unsigned long nr, enum mts_effort effort,
 			ret = 0;
 		else if (!range_is_busy(pfn, nr) &&
 			 !mts_should_fail(MTS_FAIL_MIGRATE))
-			ret = alloc_contig_range(pfn, pfn + nr, MIGRATE_CMA,
-						 GFP_KERNEL | __GFP_NOWARN);
+			ret = take_contig(pfn, nr);
 	}
 	if (!ret)
 		mts_count_add(MTS_STAT_MIGRATED_PAGES, in_use);
