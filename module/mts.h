@@ -532,6 +532,10 @@ void mts_requests_flush(void);
 int mts_requests_init(void);
 void mts_requests_exit(void);
 
+/* repeat.c */
+void mts_repeat_note(unsigned long pfn);
+unsigned int mts_repeated_max(void);
+
 /* offline.c */
 int mts_take_all(bool wait);
 void mts_take_free(void);

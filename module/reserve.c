@@ -395,6 +395,7 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	mts_count(MTS_STAT_RESERVE_CALLS);
 	if (!ip) {
 		mts_count(MTS_STAT_FAULTS);
+		mts_repeat_note(pfn);
 		trace_fault_on_access(pfn, nr_pages, wanted);
 	}
 	trace_request(pfn, nr_pages, ip);
@@ -434,6 +435,7 @@ int mts_move(unsigned long pfn, unsigned long ip)
 	LIST_HEAD(folios);
 
 	if (current_effort() == MTS_TAKE_LIGHT &&
+	    !mts_should_fail(MTS_FAIL_MIGRATE) &&
 	    mts_isolate(pfn, 1, MTS_ANY, &folios))
 		moved = migrate_folios(&folios, __GFP_ZEROTAGS, MIGRATE_ASYNC);
 	if (moved) {

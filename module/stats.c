@@ -203,6 +203,7 @@ void mts_stats_show(struct seq_file *m)
 	show_bytes(m, "tagged", tagged);
 	for (i = 0; i < MTS_NR_STATS; i++)
 		seq_printf(m, "%s %llu\n", mts_stat_names[i], sum_of(i));
+	seq_printf(m, "faults_repeated_max %u\n", mts_repeated_max());
 	seq_printf(m, "reserve_failed %llu\n",
 		   sum_of(MTS_STAT_RESERVE_FAILED_BUSY) +
 		   sum_of(MTS_STAT_RESERVE_FAILED_RECLAIM) +

@@ -13,7 +13,43 @@ inject() {
 		echo "$2" >"$MTS_DEBUGFS/$1/probability"
 }
 
-ktap_plan 13
+# With fail_migrate at 100 %: what isolates pages puts them back
+offline_fails() {
+	if mts_offline 2>/dev/null; then
+		echo "it is offline"
+		return 1
+	fi
+	[ "$(mts_state)" = online ]
+}
+
+# A fault that is never resolved comes again; the audit has to tell
+repeats() {
+	./mts_tool hold 1 </dev/null >/dev/null 2>&1 &
+	_pid=$!
+	_rc=0
+	wait_for 30 repeated || _rc=$?
+	kill -9 $_pid
+	wait $_pid
+	return $_rc
+}
+
+repeated() {
+	[ "$(mts_stat faults_repeated_max)" -gt 300 ]
+}
+
+not_repeated() {
+	! repeated
+}
+
+audit_tells() {
+	./mts_audit --busy >/tmp/audit.out
+	grep '^not ok' /tmp/audit.out >/tmp/audit.bad
+	cat /tmp/audit.bad
+	[ "$(grep -c . /tmp/audit.bad)" = 1 ] &&
+		grep -q "no fault on access comes again and again" /tmp/audit.bad
+}
+
+ktap_plan 20
 check "the module loads" mts_load
 if [ ! -d $MTS_DEBUGFS/fail_reserve ]; then
 	if zcat /proc/config.gz | grep -q '^CONFIG_FAULT_INJECTION_DEBUG_FS=y'; then
@@ -21,7 +57,7 @@ if [ ! -d $MTS_DEBUGFS/fail_reserve ]; then
 	else
 		ktap_skip "fail_reserve" "no CONFIG_FAULT_INJECTION_DEBUG_FS"
 	fi
-	for what in 3 4 5 6 7 8 9 10 11 12; do
+	for what in 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19; do
 		ktap_skip "part $what" "no fault injection"
 	done
 	wait_for 20 mts_offline
@@ -58,6 +94,25 @@ scrubbed() {
 	echo 8 >"$MTS_DEBUGFS/trigger/scrub_check"
 }
 check "... one that is done is right" scrubbed
+
+echo 200 >$MTS_DEBUGFS/policy/take_back_timeout_ms
+check_here "data in all of tag storage" hold_start 5 fill
+inject fail_migrate 100
+check "no migration works: offline fails" offline_fails
+check "... and leaves no page isolated" wait_for 10 nothing_isolated
+inject fail_migrate 0
+check_here "... nor data damaged" hold_finish 5
+echo 4000 >$MTS_DEBUGFS/policy/take_back_timeout_ms
+
+check "so far no fault has come again and again" not_repeated
+inject fail_reserve 100
+inject fail_migrate 100
+echo 1 >$MTS_DEBUGFS/policy/fault_wait_ms
+check "a fault that never succeeds comes again" repeats
+echo 20 >$MTS_DEBUGFS/policy/fault_wait_ms
+inject fail_reserve 0
+inject fail_migrate 0
+check "... and the audit tells, and nothing else" audit_tells
 check "offline" wait_for 20 mts_offline
 check "the module unloads" mts_unload
 ktap_done

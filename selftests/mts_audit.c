@@ -53,10 +53,16 @@
 #define MAX_BAD		256
 #define MAX_SHOWN	4
 
+/*
+ * How often a fault may come again while it waits for what others hold. Without
+ * waiting it is as many in some milliseconds.
+ */
+#define MAX_REPEATED	256
+
 /* What can be wrong; a result each */
 enum check {
 	OWNED, LENT, STATIC, BAD, UNTAGGED, TAGGED, IDLE, STATES, HOLDERS,
-	MANAGED, FREE, FREE_CMA, MODULE, NR_CHECKS
+	MANAGED, FREE, FREE_CMA, REPEATED, MODULE, NR_CHECKS
 };
 
 static const char * const names[NR_CHECKS] = {
@@ -72,6 +78,7 @@ static const char * const names[NR_CHECKS] = {
 	[MANAGED] = "managed memory adds up",
 	[FREE] = "free lists and free pages agree",
 	[FREE_CMA] = "free lists and free pages of CMA areas agree",
+	[REPEATED] = "no fault on access comes again and again",
 	[MODULE] = "the module's own audit",
 };
 
@@ -298,6 +305,16 @@ static void audit_holders(void)
 	if (sum != want)
 		wrong(HOLDERS, 0, "/proc/mte_tag_storage %lld bytes, stats %lld",
 		      sum, want);
+}
+
+/* ---- faults ---- */
+
+static void audit_faults(void)
+{
+	long long nr = mts_stat("faults_repeated_max");
+
+	if (nr < 0 || nr > MAX_REPEATED)
+		wrong(REPEATED, 0, "one has come again %lld times", nr);
 }
 
 /* ---- zones ---- */
@@ -535,6 +552,7 @@ static void one_look(bool online, bool busy)
 			mts_release();
 		audit_blocks();
 		audit_holders();
+		audit_faults();
 		if (access(MTS_DEBUGFS "/trigger/audit", F_OK))
 			skipped[MODULE] = true;
 		else if (mts_write_file(MTS_DEBUGFS "/trigger/audit", "1"))

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Faults that come again: how often does a task take the same fault on access
+ * without having got on? A fault that can't be resolved waits, see mts_wait(); one
+ * that is resolved in vain comes back at once, for ever. The number tells them
+ * apart.
+ *
+ * A program that has got on has other registers. Within a system call, and in
+ * threads of the kernel, the page tells.
+ */
+#include <linux/hash.h>
+#include <linux/jhash.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/sched/task_stack.h>
+
+#include <asm/ptrace.h>
+
+#include "mts.h"
+
+#define REPEAT_BITS	8
+
+/*
+ * The last fault of a task, most often: two of them may share a slot. Races lose
+ * a count.
+ */
+static struct mts_repeat {
+	u64 fault;
+	unsigned int nr;
+} repeats[1 << REPEAT_BITS];
+
+static unsigned int repeated_max;
+
+/**
+ * mts_repeat_note() - note a fault on access of the current task
+ * @pfn:	of which page
+ *
+ * Context: Process context.
+ */
+void mts_repeat_note(unsigned long pfn)
+{
+	const struct pt_regs *regs = task_pt_regs(current);
+	u32 where, page = 0;
+	struct mts_repeat *r;
+	unsigned int nr = 1;
+	u64 fault;
+
+	BUILD_BUG_ON(sizeof(regs->user_regs) % sizeof(u32));
+	if (current->flags & (PF_KTHREAD | PF_USER_WORKER) || in_syscall(regs))
+		page = hash_long(pfn, 32);
+	where = jhash2((const u32 *)&regs->user_regs,
+		       sizeof(regs->user_regs) / sizeof(u32), page);
+	fault = (u64)where << 32 | (u32)task_pid_nr(current);
+
+	r = &repeats[hash_32(task_pid_nr(current) ^ page, REPEAT_BITS)];
+	if (READ_ONCE(r->fault) == fault)
+		nr = READ_ONCE(r->nr) + 1;
+	WRITE_ONCE(r->fault, fault);
+	WRITE_ONCE(r->nr, nr);
+	if (nr - 1 > READ_ONCE(repeated_max))
+		WRITE_ONCE(repeated_max, nr - 1);
+}
+
+/**
+ * mts_repeated_max() - how often a fault came again, at most
+ *
+ * Return: since the module was loaded.
+ */
+unsigned int mts_repeated_max(void)
+{
+	return READ_ONCE(repeated_max);
+}
