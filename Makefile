@@ -37,40 +37,52 @@ help:
 setup:
 	@$(SCRIPTS)/setup
 
-run: setup
+run:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/vm --mem $(MEM) --smp 2 --run demo --plain --show ktap --timeout 120
 
-test: setup
+test:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/test $(TESTS)
 
-test-debug: setup
+test-debug:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/test --debug $(TESTS)
 
-test-kernels: setup
+test-kernels:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/kernels --test $(KERNELS)
 
-bench: setup
+bench:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS)
 
-torture: setup
+torture:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/torture $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(SEED),--seed "$(SEED)")
 
-mutants: setup
+mutants:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/mutants $(if $(TIMES),--times "$(TIMES)") $(MUTANTS)
 
-shell: setup
+shell:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/vm --interactive --mem $(MEM) $(VMFLAGS)
 
-module: setup
+module:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/build-module $(if $(KDIR),--kdir "$(KDIR)")
 
-lint: setup
+lint:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/lint
 
-litmus: setup
+litmus:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/litmus
 
-artifacts: setup
+artifacts:
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/artifacts
 
 clean:

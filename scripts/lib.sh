@@ -102,8 +102,13 @@ tmp_dir() {
 	mktemp -d "$MTS_CACHE/$1.tmp.XXXXXX"
 }
 
+# Debian 13 has some libraries under another name, which stands for the old one.
 have_pkg() {
-	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+	for _name in "$1" "$1t64"; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$_name" 2>/dev/null)" != installed ] ||
+			return 0
+	done
+	return 1
 }
 
 # need_pkgs PKG...: install what is missing; touches nothing otherwise.
@@ -113,6 +118,9 @@ need_pkgs() {
 		have_pkg "$_pkg" || _missing="$_missing $_pkg"
 	done
 	[ -n "$_missing" ] || return 0
+	command -v dpkg-query >/dev/null ||
+		die "this is not Debian, whose sources of kernel and emulator the lab builds:" \
+			"run it in a container or chroot of Debian 12 or 13. Wanted:$_missing"
 	[ "$(id -u)" -eq 0 ] ||
 		die "missing packages; as root: apt-get install --no-install-recommends$_missing"
 	say "installing packages:$_missing"
