@@ -37,31 +37,82 @@ static bool in_area(const struct mts_region *r, unsigned long pfn)
 	return false;
 }
 
-/* The counts of a region against its blocks. Returns what is wrong, or NULL. */
-static const char *audit_counts(struct mts_region *r)
+/* Blocks to look at with the lock, and tries to look at all without a change */
+#define AUDIT_BATCH	4096UL
+#define AUDIT_TRIES	16
+
+/* The sets and states of a range of blocks; counts them. Holds r->lock. */
+static const char *audit_range(struct mts_region *r, unsigned long block,
+			       unsigned long end, unsigned long nr[MTS_NR_STATES])
 {
-	unsigned long nr[MTS_NR_STATES] = {}, held = 0, block;
-	const char *wrong = NULL;
+	lockdep_assert_held(&r->lock);
+	for (; block < end; block++) {
+		u8 state = r->state[block];
+		bool held = state == MTS_RESERVED, closing = state == MTS_CLOSING;
+
+		if (state >= MTS_NR_STATES)
+			return "a state is none";
+		nr[state]++;
+		if (test_bit(block, r->held.bits) != held)
+			return "the set of reserved blocks is wrong";
+		if (test_bit(block, r->closing.bits) != closing)
+			return "the set of closing blocks is wrong";
+	}
+	return NULL;
+}
+
+/* The counts of a region against those of its blocks, @nr. Holds r->lock. */
+static const char *audit_sums(struct mts_region *r, unsigned long nr[MTS_NR_STATES])
+{
+	unsigned long held = 0;
 	unsigned int i;
 
-	spin_lock(&r->lock);
-	for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
-		if (r->state[block] >= MTS_NR_STATES)
-			wrong = "a state is none";
-		else
-			nr[r->state[block]]++;
-	}
+	lockdep_assert_held(&r->lock);
 	for (i = 0; i < MTS_NR_STATES; i++)
 		if (nr[i] != r->nr[i])
-			wrong = "the number of blocks in a state is wrong";
+			return "the number of blocks in a state is wrong";
 	for (i = 1; i < MTS_MAX_SITES; i++)
 		held += r->nr_site[i];
 	if (held != nr[MTS_RESERVED] + nr[MTS_CLOSING] ||
 	    held + r->nr_site[0] != mts_nr_blocks(&r->geo))
-		wrong = "sites hold another number of blocks than are reserved";
+		return "sites hold another number of blocks than are reserved";
 	if (r->nr_lost > nr[MTS_BAD])
-		wrong = "more blocks are lost than are bad";
-	spin_unlock(&r->lock);
+		return "more blocks are lost than are bad";
+	return NULL;
+}
+
+/*
+ * The books of a region. The lock isn't held over all of it: when a state changes
+ * between two ranges the sums can't be compared, and it is tried again, but
+ * not for ever. Returns what is wrong, or NULL.
+ */
+static const char *audit_counts(struct mts_region *r)
+{
+	unsigned long block, end = mts_nr_blocks(&r->geo);
+	unsigned int tries = AUDIT_TRIES;
+	const char *wrong = NULL;
+
+	while (!wrong && tries--) {
+		unsigned long nr[MTS_NR_STATES] = {}, changes = 0;
+
+		spin_lock(&r->lock);
+		changes = r->changes;
+		for (block = 0; !wrong && block < end; ) {
+			unsigned long next = min(block + AUDIT_BATCH, end);
+
+			wrong = audit_range(r, block, next, nr);
+			block = next;
+			spin_unlock(&r->lock);
+			cond_resched();
+			spin_lock(&r->lock);
+		}
+		if (changes == r->changes) {
+			if (!wrong)
+				wrong = audit_sums(r, nr);
+			tries = 0;
+		}
+		spin_unlock(&r->lock);
+	}
 	return wrong;
 }
 
@@ -179,6 +230,11 @@ int mts_audit(void)
 	unsigned int i;
 
 	lockdep_assert_held(&mts_state_mutex);
+	wrong = mts_survey_audit();
+	if (wrong) {
+		pr_err("audit: %s\n", wrong);
+		return -EIO;
+	}
 	for_each_mts_region(r, i) {
 		wrong = audit_counts(r);
 		if (wrong) {

@@ -8,35 +8,30 @@
 #include <linux/bitmap.h>
 #include <linux/gfp.h>
 #include <linux/ktime.h>
-#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
-#include <linux/pgtable.h>
 #include <linux/wait.h>
 
 #include "mts.h"
 #include "trace.h"
 
-static void __block_set_state(struct mts_region *r, unsigned long block,
-			      enum mts_state state)
-{
-	lockdep_assert_held(&r->lock);
-	r->nr[r->state[block]]--;
-	r->nr[state]++;
-	r->state[block] = state;
-}
-
 /* A page of it is poisoned: it is lost for tags */
 static void __block_set_bad(struct mts_region *r, unsigned long block)
 {
-	__block_set_state(r, block, MTS_BAD);
+	mts_block_set_state(r, block, MTS_BAD);
 	r->nr_lost++;
 	r->lost = block;
 	mts_count(MTS_STAT_POISONED);
 }
 
-/* Nothing that can have tags is served */
-static bool block_is_spare(const struct mts_region *r, unsigned long block)
+/**
+ * mts_block_is_spare() - does a block serve nothing that can have tags?
+ * @r:		the region
+ * @block:	the block
+ *
+ * Context: Any.
+ */
+bool mts_block_is_spare(const struct mts_region *r, unsigned long block)
 {
 	struct mts_region *other;
 	unsigned int i;
@@ -54,10 +49,10 @@ static void __block_publish(struct mts_region *r, unsigned long block,
 			    unsigned int site)
 {
 	lockdep_assert_held(&r->lock);
-	__block_set_state(r, block, MTS_RESERVED);
+	mts_block_set_state(r, block, MTS_RESERVED);
 	mts_site_hold(r, block, site);
 	WRITE_ONCE(r->idle[block], 0);
-	if (mts_have_tags && block_is_spare(r, block))
+	if (mts_have_tags && mts_block_is_spare(r, block))
 		return;
 	/* The storage is scrubbed before the bits are seen */
 	smp_wmb();
@@ -80,39 +75,6 @@ static bool block_is_poisoned(const struct mts_region *r, unsigned long block)
 	for (i = 0; i < mts_block_pages(&r->geo); i++)
 		if (PageHWPoison(pfn_to_page(pfn + i)))
 			return true;
-	return false;
-}
-
-/**
- * mts_block_is_tagged() - does a page of the data block have tags?
- * @r:		the region
- * @block:	the block
- *
- * Or is it getting them, see mts_page_is_tagged().
- *
- * Context: Any. Final only while the block is closing, after a grace period.
- */
-bool mts_block_is_tagged(const struct mts_region *r, unsigned long block)
-{
-	unsigned long first = mts_block_data_pfn(&r->geo, block);
-	unsigned long i;
-
-	/* Nobody sees what that does */
-	if (mts_is_kept_memory(first, mts_block_data_pages(&r->geo)))
-		return true;
-	if (!mts_have_tags)
-		return false;
-	for (i = 0; i < mts_block_data_pages(&r->geo); i++) {
-		struct page *page = pfn_to_online_page(first + i);
-
-		if (!page)
-			continue;
-		if (mts_page_is_tagged(page))
-			return true;
-		/* Mapped Tagged everywhere, with tags cleared at boot, unflagged */
-		if (is_zero_pfn(first + i))
-			return true;
-	}
 	return false;
 }
 
@@ -147,7 +109,7 @@ int mts_block_change(struct mts_region *r, unsigned long first,
 		}
 	}
 	for (block = first; !ret && block < first + nr; block++)
-		__block_set_state(r, block, MTS_CHANGING);
+		mts_block_set_state(r, block, MTS_CHANGING);
 	spin_unlock(&r->lock);
 	return ret;
 }
@@ -176,7 +138,7 @@ void mts_block_changed(struct mts_region *r, unsigned long first,
 		if (taken)
 			__block_publish(r, block, site);
 		else
-			__block_set_state(r, block, block_is_spare(r, block) ?
+			mts_block_set_state(r, block, mts_block_is_spare(r, block) ?
 					  MTS_SPARE : MTS_RELEASED);
 	}
 	spin_unlock(&r->lock);
@@ -225,10 +187,12 @@ bool mts_block_close(struct mts_region *r, unsigned long block)
 	spin_lock(&r->lock);
 	if (r->state[block] == MTS_RESERVED) {
 		__block_unpublish(r, block);
-		__block_set_state(r, block, MTS_CLOSING);
+		mts_block_set_state(r, block, MTS_CLOSING);
 		closing = true;
 	}
 	spin_unlock(&r->lock);
+	if (closing)
+		mts_survey_forget(r, block);
 	return closing;
 }
 
@@ -249,10 +213,10 @@ static enum mts_state block_next_state(struct mts_region *r, unsigned long block
 		mts_site_hold(r, block, 0);
 		__block_set_bad(r, block);
 	} else {
-		if (block_is_spare(r, block))
+		if (mts_block_is_spare(r, block))
 			next = MTS_SPARE;
 		mts_site_hold(r, block, 0);
-		__block_set_state(r, block, MTS_CHANGING);
+		mts_block_set_state(r, block, MTS_CHANGING);
 	}
 	spin_unlock(&r->lock);
 	return next;
@@ -311,27 +275,4 @@ void mts_clear_spare(void)
 				     (end - first) << r->geo.block_order);
 		}
 	}
-}
-
-/**
- * mts_close_spare() - close the reserved blocks that serve only tag storage
- *
- * Context: Holds mts_state_mutex.
- * Return: how many there were.
- */
-unsigned long mts_close_spare(void)
-{
-	unsigned long first, end, closing = 0;
-	struct mts_region *r, *other;
-	unsigned int i, j;
-
-	for_each_mts_region(r, i) {
-		for_each_mts_region(other, j) {
-			mts_spare_blocks(&r->geo, &other->geo, &first, &end);
-			for (; first < end; first++)
-				if (READ_ONCE(r->state[first]) == MTS_RESERVED)
-					closing += mts_block_close(r, first);
-		}
-	}
-	return closing;
 }

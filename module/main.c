@@ -3,8 +3,9 @@
  * MTE tag storage as memory: the module, going online and offline.
  *
  * Read on in firmware.c (what there is: tree.c, ranges.c, geometry.c), region.c
- * (its books), block.c (what happens to a block), reserve.c, pass.c, offline.c,
- * worker.c (when), placement.c (where), pm.c (other kernels), the control plane
+ * (its books), survey.c and set.c (what passes need of them), block.c (what happens
+ * to a block), look.c (its pages), reserve.c, repeat.c, pass.c, offline.c, worker.c
+ * (when), placement.c (where), pm.c (other kernels), the control plane
  * (policy.c, stats.c, debugfs.c, regionfs.c, trigger.c, proc.c). The design is in
  * mts.h.
  */
@@ -144,7 +145,7 @@ static int __mts_offline(void)
 
 	lockdep_assert_held(&mts_state_mutex);
 	mts_offline_start();
-	ret = mts_take_all(true);
+	ret = mts_take_all();
 	mts_offline_finish(ret);
 	if (ret) {
 		mts_worker_kick();

@@ -96,6 +96,36 @@ struct mts_area {
 };
 
 /**
+ * struct mts_set - a set of numbers, see set.c
+ * @nr:		all are below this
+ * @bits:	a bit for each of them
+ * @groups:	a bit for MTS_SET_GROUP of them: some may be there
+ */
+struct mts_set {
+	unsigned long nr;
+	unsigned long *bits;
+	unsigned long *groups;
+};
+
+#define MTS_SET_GROUP		4096UL
+
+int mts_set_init(struct mts_set *s, unsigned long nr);
+void mts_set_free(struct mts_set *s);
+void mts_set_add(struct mts_set *s, unsigned long n);
+unsigned long mts_set_next(struct mts_set *s, unsigned long n);
+
+static inline void mts_set_del(struct mts_set *s, unsigned long n)
+{
+	if (test_bit(n, s->bits))
+		clear_bit(n, s->bits);
+}
+
+/* Numbers can come and go meanwhile. Holds mts_state_mutex. */
+#define for_each_in_set(s, n)						\
+	for ((n) = mts_set_next(s, 0); (n) < (s)->nr;			\
+	     (n) = mts_set_next(s, (n) + 1))
+
+/**
  * struct mts_region - a tag-storage range
  * @geo:	where it is and what it serves
  * @index:	number of the region, in names
@@ -111,13 +141,20 @@ struct mts_area {
  * @requests:	a bit for each block: somebody waits for it, see reserve.c
  * @idle:	how many passes in a row have found each block without tags, up
  *		to U8_MAX
- * @fill:	how full of tagged pages the data block of each reserved block
- *		is, of MTS_RATIO. The last pass's.
- * @sparse:	how many passes in a row have found it sparse; negative after an
- *		attempt to empty it. Passes only.
- * @state:	state of each block
+ * @tagged:	how many pages of the data block of each reserved block had tags
+ *		when it was looked at; of others 0. Passes only, as the next two
+ * @free:	how many were free
+ * @sparse:	how many passes in a row have found it sparse, up to
+ *		MTS_SPARSE_PASSES; negative after an attempt to empty it; MTS_KEPT
+ *		for what is tagged for good
+ * @loose:	blocks with a positive @sparse
+ * @look:	reserved blocks for the next pass to look at. Any context
+ * @held:	reserved blocks
+ * @closing:	closing blocks
+ * @state:	state of each block; mts_block_set_state()
  * @site:	for whom each block is reserved; NULL where page flags have it
  * @nr:		number of blocks in each state
+ * @changes:	grows with each change of a state
  * @nr_site:	number of blocks held for each site; all others are nobody's, 0
  * @nr_lost:	number of bad blocks
  * @lost:	one of them
@@ -135,11 +172,17 @@ struct mts_region {
 	unsigned long refill_from[MAX_NR_ZONES];
 	unsigned long *requests;
 	u8 *idle;
-	u8 *fill;
+	u16 *tagged;
+	u16 *free;
 	s8 *sparse;
+	struct mts_set loose;
+	struct mts_set look;
+	struct mts_set held;
+	struct mts_set closing;
 	u8 *state;
 	u8 *site;
 	unsigned long nr[MTS_NR_STATES];
+	unsigned long changes;
 	unsigned long nr_site[MTS_MAX_SITES];
 	unsigned long nr_lost;
 	unsigned long lost;
@@ -151,25 +194,6 @@ extern const char * const mts_state_names[MTS_NR_STATES];
 
 #define for_each_mts_region(r, i)					\
 	for ((i) = 0; (i) < mts_nr_regions && ((r) = mts_regions[i]); (i)++)
-
-/*
- * The next block from @block on that is taggable: reserved, or static. Passes
- * cost what is reserved, not what there is.
- */
-static inline unsigned long mts_next_taggable(const struct mts_region *r,
-					      unsigned long block)
-{
-	unsigned int order = r->geo.block_order;
-
-	return find_next_bit(r->taggable, mts_nr_blocks(&r->geo) << order,
-			     block << order) >> order;
-}
-
-/* All of them; some may be so no more, look at the state */
-#define for_each_taggable_block(r, block)				\
-	for ((block) = mts_next_taggable(r, 0);				\
-	     (block) < mts_nr_blocks(&(r)->geo);			\
-	     (block) = mts_next_taggable(r, (block) + 1))
 
 /* main.c */
 extern struct mutex mts_state_mutex;
@@ -222,9 +246,28 @@ bool mts_block_reopen(struct mts_region *r, unsigned long block,
 		      unsigned int site);
 bool mts_block_close(struct mts_region *r, unsigned long block);
 bool mts_block_release(struct mts_region *r, unsigned long block);
-bool mts_block_is_tagged(const struct mts_region *r, unsigned long block);
+bool mts_block_is_spare(const struct mts_region *r, unsigned long block);
 void mts_clear_spare(void);
-unsigned long mts_close_spare(void);
+
+/* look.c */
+
+/**
+ * struct mts_look - what is in a data block
+ * @tagged:	pages that have tags, or are getting them
+ * @free:	free pages
+ * @hole:	one of these
+ * @kept:	others write tags there, or its tags can't be told
+ */
+struct mts_look {
+	unsigned int tagged;
+	unsigned int free;
+	unsigned long hole;
+	bool kept;
+};
+
+bool mts_block_is_tagged(const struct mts_region *r, unsigned long block);
+void mts_block_look(const struct mts_region *r, unsigned long block,
+		    struct mts_look *look);
 
 /**
  * mts_page_is_tagged() - does a page have tags, or is it getting them?
@@ -384,6 +427,7 @@ void mts_online_report(void);
 #define MTS_PASS_ALL_IDLE	BIT(0)	/* release also what is kept for later */
 #define MTS_PASS_EVACUATE	BIT(1)	/* empty sparse blocks */
 #define MTS_PASS_HURRY		BIT(2)	/* also those that were not sparse so far */
+#define MTS_PASS_ORDER		BIT(3)	/* whatever the policy says */
 
 /* pass.c */
 unsigned long mts_pass(unsigned int flags);
@@ -393,42 +437,66 @@ bool mts_pass_moves(void);
 unsigned int mts_pass_idle(void);
 void mts_pass_wake(void);
 unsigned long mts_pass_excess(bool all);
+void mts_pass_look_at_all(void);
 void mts_release_begin(void);
 bool mts_release_more(void);
 
-/* placement.c */
+/* survey.c */
+
+/* Passes that find a block sparse before it is emptied */
+#define MTS_SPARSE_PASSES	2
+
+/* As the number of such passes: it is tagged for good */
+#define MTS_KEPT		S8_MIN
+
+/* The resolution of a block's fill with tagged pages */
+#define MTS_FILL_MAX		MTS_RATIO
 
 /**
- * struct mts_survey - what a pass has found in the reserved blocks
- * @sparse_passes: passes that must have found a block sparse to empty it
+ * struct mts_survey - what is in the data blocks of all reserved blocks
  * @blocks:	blocks with tagged pages, without @kept_pages
  * @data_pages:	the pages of their data blocks
  * @tagged_pages: how many of these have tags
  * @free_pages:	how many of these are free
- * @sparse:	of these blocks, those that can be emptied, by fill
- * @sparse_free: free pages of these, by fill
+ * @sparse:	how many of these blocks are sparse, by the number of passes that have
+ *		found them so, less one, and by fill
+ * @sparse_free: free pages of these
  * @ready:	blocks the pages of which are all free
- * @waiting:	blocks without tags that are not released yet, but may be
  * @kept_pages:	tag storage reserved for good: of the zero page, a crash kernel
- * @evacuated:	tagged pages that were moved in this pass, without hurry
+ * @all_tagged_pages: pages with tags, also where the storage is kept
+ * @waiting:	blocks without tags that are not released yet, but may be; of the
+ *		last pass, as the next one
+ * @evacuated:	tagged pages that were moved, without hurry
+ *
+ * As the blocks were when they were looked at. Changed under mts_state_mutex, read
+ * at any time.
  */
 struct mts_survey {
-	int sparse_passes;
 	unsigned long blocks;
 	unsigned long data_pages;
 	unsigned long tagged_pages;
 	unsigned long free_pages;
-	unsigned long sparse[MTS_RATIO + 1];
-	unsigned long sparse_free[MTS_RATIO + 1];
+	unsigned long sparse[MTS_SPARSE_PASSES][MTS_FILL_MAX + 1];
+	unsigned long sparse_free[MTS_SPARSE_PASSES][MTS_FILL_MAX + 1];
 	unsigned long ready;
-	unsigned long waiting;
 	unsigned long kept_pages;
+	unsigned long all_tagged_pages;
+	unsigned long waiting;
 	unsigned long evacuated;
 };
 
-bool mts_block_survey(struct mts_region *r, unsigned long block,
-		      struct mts_survey *s);
-unsigned long mts_evacuate(struct mts_survey *s, bool hurry);
+extern struct mts_survey mts_survey;
+void mts_block_set_state(struct mts_region *r, unsigned long block,
+			 enum mts_state state);
+void mts_survey_note(unsigned long pfn);
+unsigned int mts_block_fill(const struct mts_region *r, unsigned long block);
+void mts_survey_forget(struct mts_region *r, unsigned long block);
+bool mts_survey_block(struct mts_region *r, unsigned long block);
+void mts_survey_turn(unsigned long nr);
+const char *mts_survey_audit(void);
+
+/* placement.c */
+unsigned long mts_evacuate(bool hurry);
 unsigned long mts_make_ready(unsigned long nr);
 
 /* site.c */
@@ -537,8 +605,9 @@ void mts_repeat_note(unsigned long pfn);
 unsigned int mts_repeated_max(void);
 
 /* offline.c */
-int mts_take_all(bool wait);
+int mts_take_all(void);
 void mts_take_free(void);
+bool mts_take_some(void);
 void mts_offline_start(void);
 void mts_offline_finish(int ret);
 void mts_offline_reset(bool releasing);

@@ -212,16 +212,22 @@ void mts_offline_show(struct seq_file *m)
 		seq_printf(m, "pfn 0x%lx\nreason %s\n", d.pfn, d.reason);
 }
 
-/* How many blocks from @first on the page allocator has, in the same pageblock */
-static unsigned long free_run(struct mts_region *r, unsigned long first)
+/*
+ * How many blocks from @first on the page allocator has, in the same pageblock; only
+ * released ones if nothing but tags is wanted there (!@spare)
+ */
+static unsigned long free_run(struct mts_region *r, unsigned long first, bool spare)
 {
 	unsigned long block, end = mts_nr_blocks(&r->geo);
 	unsigned long pageblock = mts_block_tag_pfn(&r->geo, first) >> pageblock_order;
 
-	for (block = first; block < end; block++)
-		if (!mts_state_is_free(READ_ONCE(r->state[block])) ||
+	for (block = first; block < end; block++) {
+		enum mts_state state = READ_ONCE(r->state[block]);
+
+		if ((state != MTS_RELEASED && !(spare && state == MTS_SPARE)) ||
 		    mts_block_tag_pfn(&r->geo, block) >> pageblock_order != pageblock)
 			break;
+	}
 	return block - first;
 }
 
@@ -230,13 +236,13 @@ static unsigned long free_run(struct mts_region *r, unsigned long first)
  * Return: 0, also if it is reserved by now, or bad; or why it can't be had now.
  */
 static int take_block(struct mts_region *r, unsigned long block,
-		      enum mts_effort effort, unsigned int site)
+		      enum mts_effort effort, unsigned int site, bool spare)
 {
 	u64 start = ktime_get_ns();
 	enum mts_op op;
 	int ret;
 
-	ret = mts_block_change(r, block, 1, true);
+	ret = mts_block_change(r, block, 1, spare);
 	if (ret)
 		return READ_ONCE(r->state[block]) == MTS_CHANGING ? -EBUSY : 0;
 	ret = mts_take_pages(mts_block_tag_pfn(&r->geo, block),
@@ -250,7 +256,8 @@ static int take_block(struct mts_region *r, unsigned long block,
 }
 
 /* Move what is in a run of blocks, in one go; what can't be moved stays */
-static void empty_run(struct mts_region *r, unsigned long first, unsigned long nr)
+static void empty_run(struct mts_region *r, unsigned long first, unsigned long nr,
+		      gfp_t gfp, enum migrate_mode mode)
 {
 	LIST_HEAD(folios);
 	unsigned int n;
@@ -260,30 +267,27 @@ static void empty_run(struct mts_region *r, unsigned long first, unsigned long n
 	if (!mts_isolate(mts_block_tag_pfn(&r->geo, first),
 			 nr * mts_block_pages(&r->geo), MTS_ANY, &folios))
 		return;
-	n = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN,
-			MIGRATE_SYNC_LIGHT);
+	n = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | gfp, mode);
 	mts_count_add(MTS_STAT_MIGRATED_PAGES, n);
 }
 
 /* Wait for one block that can't be had now */
-static int take_block_wait(struct mts_region *r, unsigned long block, bool wait,
+static int take_block_wait(struct mts_region *r, unsigned long block,
 			   unsigned int site)
 {
-	unsigned int ms = wait ? READ_ONCE(mts_policy.take_back_timeout_ms) : 0;
-	unsigned long timeout = jiffies + msecs_to_jiffies(ms);
+	unsigned long timeout = jiffies +
+		msecs_to_jiffies(READ_ONCE(mts_policy.take_back_timeout_ms));
 	int ret;
 
 	for (;;) {
-		ret = take_block(r, block, MTS_TAKE_WAIT, site);
+		ret = take_block(r, block, MTS_TAKE_WAIT, site, true);
 		if (!ret) {
-			if (wait)
-				drain_go_on();
+			drain_go_on();
 			return 0;
 		}
 		if (ret == -EINTR || signal_pending(current))
 			return -EINTR;
-		if (wait)
-			drain_wait(r, block, ret);
+		drain_wait(r, block, ret);
 		if (time_after_eq(jiffies, timeout))
 			return ret;
 		msleep(RETRY_MS);
@@ -292,14 +296,15 @@ static int take_block_wait(struct mts_region *r, unsigned long block, bool wait,
 
 /**
  * mts_take_all() - reserve all blocks that the page allocator has
- * @wait:	for pages that can't be moved now
+ *
+ * Waits for pages that can't be moved now.
  *
  * Context: Holds mts_state_mutex: no block is released meanwhile. Sleeps.
- * Return: 0, -EINTR on a signal; and if it waits -EBUSY when a page can't be moved,
- * -ENOMEM, -EHWPOISON when a block is bad. What has been taken until then stays
- * reserved, for the next release pass.
+ * Return: 0, -EINTR on a signal, -EBUSY when a page can't be moved, -ENOMEM,
+ * -EHWPOISON when a block is bad. What has been taken until then stays reserved, for
+ * the next release pass.
  */
-int mts_take_all(bool wait)
+int mts_take_all(void)
 {
 	unsigned int site = mts_site_get(_THIS_IP_);
 	unsigned long block, next, nr;
@@ -310,22 +315,22 @@ int mts_take_all(bool wait)
 	lockdep_assert_held(&mts_state_mutex);
 	for_each_mts_region(r, i) {
 		for (block = 0; block < mts_nr_blocks(&r->geo); block = next) {
-			nr = free_run(r, block);
+			nr = free_run(r, block, true);
 			next = block + max(nr, 1UL);
 			if (nr > 1)
-				empty_run(r, block, nr);
+				empty_run(r, block, nr, 0, MIGRATE_SYNC_LIGHT);
 			for (; block < next; block++) {
-				if (!take_block(r, block, MTS_TAKE_FREE, site))
+				if (!take_block(r, block, MTS_TAKE_FREE, site, true))
 					continue;
-				ret = take_block_wait(r, block, wait, site);
-				if (ret && (wait || ret == -EINTR))
+				ret = take_block_wait(r, block, site);
+				if (ret)
 					return ret;
 			}
 			if (signal_pending(current))
 				return -EINTR;
 			cond_resched();
 		}
-		if (r->nr_lost && wait) {
+		if (r->nr_lost) {
 			drain_wait(r, r->lost, -EHWPOISON);
 			return -EHWPOISON;
 		}
@@ -333,24 +338,80 @@ int mts_take_all(bool wait)
 	return 0;
 }
 
+/* For the policies, in a pass: blocks to look at, and to try to take */
+#define TAKE_LOOK	65536
+#define TAKE_BATCH	1024
+
+/* Where to go on. Holds mts_state_mutex. */
+static unsigned int take_region;
+static unsigned long take_first;
+
+static bool any_released(void)
+{
+	struct mts_region *r;
+	unsigned int i;
+
+	for_each_mts_region(r, i)
+		if (READ_ONCE(r->nr[MTS_RELEASED]))
+			return true;
+	return false;
+}
+
+/* Reserve released blocks that are free; with @move also others, if that is easy */
+static unsigned long take_some(bool move)
+{
+	unsigned int site = mts_site_get(_THIS_IP_), looks = TAKE_LOOK;
+	unsigned long taken = 0, tries = TAKE_BATCH, nr;
+	struct mts_region *r;
+
+	while (looks && tries && any_released()) {
+		r = mts_regions[take_region % mts_nr_regions];
+		if (take_first >= mts_nr_blocks(&r->geo)) {
+			take_region++;
+			take_first = 0;
+			continue;
+		}
+		looks--;
+		cond_resched();
+		nr = min(free_run(r, take_first, false), tries);
+		if (!nr) {
+			take_first++;
+			continue;
+		}
+		/* To where tags can be, or it would move within tag storage */
+		if (move)
+			empty_run(r, take_first, nr, __GFP_ZEROTAGS | __GFP_NORETRY,
+				  MIGRATE_ASYNC);
+		for (; nr; nr--, tries--, take_first++)
+			taken += !take_block(r, take_first, MTS_TAKE_FREE, site, false);
+	}
+	return taken;
+}
+
 /**
- * mts_take_free() - reserve the blocks that are free now
+ * mts_take_some() - reserve blocks that nobody needs yet
+ *
+ * Those that are free, or can be emptied without waiting and without reclaim that
+ * is any effort. A batch of them.
+ *
+ * Context: Holds mts_state_mutex: no block is released meanwhile. Sleeps.
+ * Return: whether there are others worth a try soon.
+ */
+bool mts_take_some(void)
+{
+	lockdep_assert_held(&mts_state_mutex);
+	return take_some(true) && any_released();
+}
+
+/**
+ * mts_take_free() - reserve blocks that are free now
+ *
+ * A batch of them.
  *
  * Context: Holds mts_state_mutex: no block is released meanwhile. Sleeps.
  */
 void mts_take_free(void)
 {
-	unsigned int i, site = mts_site_get(_THIS_IP_);
-	struct mts_region *r;
-	unsigned long block;
-
 	lockdep_assert_held(&mts_state_mutex);
-	for_each_mts_region(r, i) {
-		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
-			if (READ_ONCE(r->state[block]) == MTS_RELEASED &&
-			    !page_count(pfn_to_page(mts_block_tag_pfn(&r->geo, block))))
-				take_block(r, block, MTS_TAKE_FREE, site);
-			cond_resched();
-		}
-	}
+	take_some(false);
 }

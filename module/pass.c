@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A pass: looks at all reserved blocks, gives back those whose pages have no tags
- * any more, empties those that have few, and keeps some ready. When there is one is
- * up to worker.c.
+ * A pass: looks at the reserved blocks that have changed, gives back those whose
+ * pages have no tags any more, empties those that have few, and keeps some ready.
+ * When there is one is up to worker.c.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -14,11 +14,13 @@
 
 #include "mts.h"
 
-/* Passes in a row that find a block sparse before it is emptied */
-#define MTS_SPARSE_PASSES	2
+/*
+ * Reserved blocks to look at though nobody says that they have changed: 512 MiB of
+ * memory with blocks of 4 KiB, and more when others wait for memory.
+ */
+#define MTS_LOOK_TURN		4096UL
+#define MTS_LOOK_HURRY		(16 * MTS_LOOK_TURN)
 
-/* What the last pass has found. Holds mts_state_mutex. */
-static struct mts_survey survey;
 /* Reservations by faults in a pass, halved with each pass that has fewer */
 static unsigned int demand_rate;
 /* Passes that had nothing to do, since one that had; read without a lock */
@@ -26,25 +28,28 @@ static unsigned int idle_passes;
 /* Pages of reserved tag storage beyond what the tagged pages need; likewise */
 static unsigned long excess_pages;
 
-/* May blocks without tags be released, as far as the policy is concerned? */
+/* All reserved blocks have to be looked at: what is done with them has changed */
+static bool look_at_all;
+/* Blocks are being reserved for the policy, batch by batch */
+static bool reserving;
+
+/* Does the policy keep blocks without tags reserved? */
+static bool policy_keeps(void)
+{
+	if (!mts_have_tags)
+		return false;
+	return READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF ||
+		READ_ONCE(mts_policy.release) == MTS_RELEASE_NEVER ||
+		(READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
+		 READ_ONCE(mts_survey.blocks));
+}
+
+/* May blocks without tags be released? Pressure is no order. */
 static bool may_release(unsigned int flags)
 {
-	lockdep_assert_held(&mts_state_mutex);
-	if (!mts_have_tags)
-		return true;
-	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
-		return false;
-	/* On demand; pressure asks for the same, but it's no order */
-	if ((flags & MTS_PASS_ALL_IDLE) && !(flags & MTS_PASS_HURRY))
-		return true;
-	if (READ_ONCE(mts_policy.release) == MTS_RELEASE_NEVER)
-		return false;
-	if (flags & MTS_PASS_ALL_IDLE)
-		return true;
-	if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
-	    survey.blocks)
-		return false;
-	return true;
+	if (!mts_have_tags || !(flags & MTS_PASS_ORDER))
+		return !policy_keeps();
+	return READ_ONCE(mts_policy.data_use) != MTS_DATA_OFF;
 }
 
 /* Another pass found no tags: has the policy had enough of them? */
@@ -68,57 +73,76 @@ static unsigned int ready_target(void)
 	return clamp(demand_rate, low, high);
 }
 
-/* Look at all reserved blocks, close those that are to be released */
+/* Look at a reserved block. Return: whether it is closing now */
+static bool look_at(struct mts_region *r, unsigned long block, unsigned int flags,
+		    unsigned int keep, bool may)
+{
+	bool spare = mts_block_is_spare(r, block);
+
+	if (!spare && mts_survey_block(r, block)) {
+		WRITE_ONCE(r->idle[block], 0);
+		return false;
+	}
+	if (!may)
+		return false;
+	if (!spare) {
+		bool ready = r->free[block] == mts_block_data_pages(&r->geo);
+		bool keep_it = ready && mts_survey.ready <= keep;
+
+		if (keep_it || !(flags & MTS_PASS_ALL_IDLE || is_idle(r, block))) {
+			mts_survey.waiting += !keep_it;
+			/* It has no tags: again in the next pass */
+			mts_set_add(&r->look, block);
+			return false;
+		}
+	}
+	return mts_block_close(r, block);
+}
+
+/* Look at what has changed, and some more; close what is to be released */
 static unsigned long close_idle(unsigned int flags, unsigned int keep)
 {
-	struct mts_survey s = {
-		.sparse_passes = flags & MTS_PASS_HURRY ? 1 : MTS_SPARSE_PASSES,
-	};
-	bool may = may_release(flags), all = flags & MTS_PASS_ALL_IDLE;
+	bool all = flags & MTS_PASS_ORDER, may;
 	unsigned long block, closing = 0;
+	static bool may_before;
 	struct mts_region *r;
 	unsigned int i;
 
+	/* An order to empty blocks is none to release others */
+	may = may_release(flags & MTS_PASS_ALL_IDLE ? flags : 0);
+	all |= may && !may_before;
+	may_before = may;
+	all |= xchg(&look_at_all, false);
+	mts_survey_turn(all ? ULONG_MAX : flags & MTS_PASS_HURRY ?
+			MTS_LOOK_HURRY : MTS_LOOK_TURN);
+	mts_survey.waiting = 0;
+	mts_survey.evacuated = 0;
 	for_each_mts_region(r, i) {
-		for_each_taggable_block(r, block) {
-			unsigned long ready = s.ready;
-
-			if (READ_ONCE(r->state[block]) != MTS_RESERVED)
-				continue;
+		for_each_in_set(&r->look, block) {
 			cond_resched();
-			if (mts_block_survey(r, block, &s)) {
-				WRITE_ONCE(r->idle[block], 0);
-				continue;
-			}
-			if (!may || (s.ready > ready && s.ready <= keep))
-				continue;
-			if (all || is_idle(r, block))
-				closing += mts_block_close(r, block);
-			else
-				s.waiting++;
+			mts_set_del(&r->look, block);
+			/* What changes from now on is noted again */
+			smp_mb__after_atomic();
+			if (READ_ONCE(r->state[block]) == MTS_RESERVED)
+				closing += look_at(r, block, flags, keep, may);
 		}
 	}
-	survey = s;
 	return closing;
 }
 
-/* Release up to *@nr blocks of a range that are closing for a grace period */
-static unsigned long release_range(struct mts_region *r, unsigned long block,
-				   unsigned long end, unsigned long *nr)
+/* Release the blocks that are closing for a grace period */
+static unsigned long release_closed(struct mts_region *r)
 {
-	unsigned long released = 0;
+	unsigned long block, released = 0;
 
-	for (; *nr && block < end; block++) {
-		if (READ_ONCE(r->state[block]) != MTS_CLOSING)
-			continue;
-		(*nr)--;
+	for_each_in_set(&r->closing, block) {
 		cond_resched();
 		released += mts_block_release(r, block);
 	}
 	return released;
 }
 
-static unsigned long release_closing(unsigned long nr, unsigned int flags)
+static unsigned long release_closing(unsigned int flags)
 {
 	unsigned long released = 0;
 	struct mts_region *r;
@@ -134,13 +158,13 @@ static unsigned long release_closing(unsigned long nr, unsigned int flags)
 		synchronize_rcu();
 
 	for_each_mts_region(r, i)
-		released += release_range(r, 0, mts_nr_blocks(&r->geo), &nr);
+		released += release_closed(r);
 	return released;
 }
 
 static unsigned long count_excess(void)
 {
-	unsigned long needed = DIV_ROUND_UP(survey.tagged_pages, MTS_RATIO);
+	unsigned long needed = DIV_ROUND_UP(mts_survey.tagged_pages, MTS_RATIO);
 	unsigned long pages[MTS_NR_STATES];
 
 	mts_stats_pages(pages);
@@ -159,33 +183,38 @@ static unsigned long count_excess(void)
  */
 unsigned long mts_pass(unsigned int flags)
 {
-	unsigned long tagged = survey.tagged_pages, closing, released = 0;
+	unsigned long tagged = mts_survey.tagged_pages, closing, released = 0;
 	unsigned int keep;
 
 	lockdep_assert_held(&mts_state_mutex);
 	mts_count(MTS_STAT_RELEASE_PASSES);
 	keep = flags & MTS_PASS_ALL_IDLE ? 0 : ready_target();
 	closing = close_idle(flags, keep);
-	if (may_release(flags))
-		closing += mts_close_spare();
-	if (flags & MTS_PASS_EVACUATE)
-		closing += mts_evacuate(&survey, flags & MTS_PASS_HURRY);
+	if (flags & MTS_PASS_EVACUATE && may_release(flags))
+		closing += mts_evacuate(flags & MTS_PASS_HURRY);
 	if (closing)
-		released = release_closing(closing, flags);
+		released = release_closing(flags);
 	/* Pages that are not taggable any more had better be whole chunks again */
 	if (released)
 		mts_pool_drain(NULL);
 	else
 		mts_pool_trim();
-	if (survey.ready < keep)
+	if (mts_survey.ready < keep)
 		mts_make_ready(keep);
 
-	if (closing || keep || survey.waiting || survey.tagged_pages != tagged)
+	if (closing || keep || mts_survey.waiting ||
+	    mts_survey.tagged_pages != tagged)
 		WRITE_ONCE(idle_passes, 0);
 	else
 		WRITE_ONCE(idle_passes, idle_passes + 1);
 	WRITE_ONCE(excess_pages, count_excess());
 	return released;
+}
+
+/* The next pass looks at all reserved blocks */
+void mts_pass_look_at_all(void)
+{
+	WRITE_ONCE(look_at_all, true);
 }
 
 /**
@@ -195,12 +224,15 @@ unsigned long mts_pass(unsigned int flags)
  */
 void mts_reserve_pass(void)
 {
+	bool more = false;
+
 	lockdep_assert_held(&mts_state_mutex);
 	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
 		mts_take_free();
 	else if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
-		 survey.blocks)
-		mts_take_all(false);
+		 mts_survey.blocks)
+		more = mts_take_some();
+	WRITE_ONCE(reserving, more);
 }
 
 /* Pages of tag storage held for tags, but for those that are kept for good */
@@ -209,7 +241,7 @@ static unsigned long reserved_pages(void)
 	unsigned long pages[MTS_NR_STATES], kept;
 
 	mts_stats_pages(pages);
-	kept = READ_ONCE(survey.kept_pages);
+	kept = READ_ONCE(mts_survey.kept_pages);
 	return pages[MTS_RESERVED] - min(pages[MTS_RESERVED], kept);
 }
 
@@ -246,13 +278,16 @@ void mts_pass_wake(void)
 }
 
 /**
- * mts_pass_moves() - has the last pass moved tagged pages together?
+ * mts_pass_moves() - is there more to do for the next pass soon?
+ *
+ * The last one has moved tagged pages together, or reserved blocks that the policy
+ * wants reserved.
  *
  * Context: Any.
  */
 bool mts_pass_moves(void)
 {
-	return READ_ONCE(survey.evacuated);
+	return READ_ONCE(mts_survey.evacuated) || READ_ONCE(reserving);
 }
 
 /**
@@ -263,6 +298,8 @@ bool mts_pass_moves(void)
  */
 unsigned long mts_pass_excess(bool all)
 {
+	if (policy_keeps())
+		return 0;
 	return all ? reserved_pages() : READ_ONCE(excess_pages);
 }
 
@@ -296,11 +333,12 @@ void mts_release_begin(void)
  */
 bool mts_release_more(void)
 {
-	unsigned long block, end, looked = 0, closing = 0;
+	unsigned long block, end, looked = 0;
+	bool closing = false;
 	struct mts_region *r;
 
 	lockdep_assert_held(&mts_state_mutex);
-	if (!may_release(MTS_PASS_ALL_IDLE) || release_region == mts_nr_regions)
+	if (!may_release(MTS_PASS_ORDER) || release_region == mts_nr_regions)
 		return false;
 	r = mts_regions[release_region];
 	end = mts_nr_blocks(&r->geo);
@@ -310,12 +348,12 @@ bool mts_release_more(void)
 			continue;
 		looked++;
 		if (!mts_block_is_tagged(r, block))
-			closing += mts_block_close(r, block);
+			closing |= mts_block_close(r, block);
 	}
 	if (closing) {
 		/* Wait for those who have seen the taggable bits set */
 		synchronize_rcu();
-		release_range(r, release_block, block, &closing);
+		release_closed(r);
 	}
 	release_block = block;
 	if (block == end) {

@@ -21,86 +21,11 @@
 /* Passes that a block is left alone for after it was to be emptied */
 #define MTS_SPARSE_BACKOFF	4
 
-/* The resolution of a block's fill */
-#define MTS_FILL_MAX		MTS_RATIO
-
 /* Don't allocate more than that at a time to make blocks ready */
 #define MTS_READY_BATCH		256
 
 /* Nor migrate more pages */
 #define MTS_MIGRATE_BATCH	256
-
-/**
- * mts_block_survey() - look at the pages of a reserved block's data block
- * @r:		the region
- * @block:	the block
- * @s:		sums over all blocks, updated
- *
- * Tells the kernel about free pages between tagged ones.
- *
- * Context: Holds mts_state_mutex.
- * Return: true if a page has tags.
- */
-bool mts_block_survey(struct mts_region *r, unsigned long block,
-		      struct mts_survey *s)
-{
-	unsigned long first = mts_block_data_pfn(&r->geo, block);
-	unsigned long nr = mts_block_data_pages(&r->geo);
-	unsigned long i, tagged = 0, free = 0, hole = 0;
-	bool kept = mts_is_kept_memory(first, nr);
-	unsigned int fill;
-
-	lockdep_assert_held(&mts_state_mutex);
-	for (i = 0; i < nr; i++) {
-		struct page *page = pfn_to_online_page(first + i);
-
-		if (!page)
-			continue;
-		if (is_zero_pfn(first + i) && mts_have_tags) {
-			kept = true;
-		} else if (mts_page_is_tagged(page)) {
-			tagged++;
-		} else if (!page_count(page)) {
-			hole = first + i;
-			free++;
-		}
-	}
-
-	if (kept) {
-		/* Tagged for good, as mts_block_is_tagged() has it */
-		s->kept_pages += mts_block_pages(&r->geo);
-		r->sparse[block] = S8_MIN;
-		return true;
-	}
-	if (!tagged) {
-		r->sparse[block] = 0;
-		r->fill[block] = 0;
-		if (free == nr)
-			s->ready++;
-		return false;
-	}
-
-	s->blocks++;
-	s->data_pages += nr;
-	s->tagged_pages += tagged;
-	fill = DIV_ROUND_UP(tagged * MTS_FILL_MAX, nr);
-	r->fill[block] = fill;
-	if (fill * 100 >= READ_ONCE(mts_policy.evacuate_percent) * MTS_FILL_MAX) {
-		r->sparse[block] = 0;
-	} else {
-		if (r->sparse[block] < S8_MAX)
-			r->sparse[block]++;
-		if (r->sparse[block] >= s->sparse_passes) {
-			s->sparse[fill]++;
-			s->sparse_free[fill] += free;
-		}
-	}
-	if (free) {
-		s->free_pages += free;
-		mts_pool_note_free(hole);
-	}
-	return true;
-}
 
 /* Is it worth it to move pages, to get the share of tagged ones up? */
 static bool survey_is_sparse(const struct mts_survey *s)
@@ -109,30 +34,43 @@ static bool survey_is_sparse(const struct mts_survey *s)
 		s->data_pages * READ_ONCE(mts_policy.evacuate_percent);
 }
 
+/* By fill: blocks that have been sparse for long enough, and their free pages */
+static unsigned long nr_sparse(const unsigned long sum[MTS_SPARSE_PASSES][MTS_FILL_MAX + 1],
+			       unsigned int fill, bool hurry)
+{
+	unsigned int passes = hurry ? 1 : MTS_SPARSE_PASSES;
+	unsigned long n = 0;
+
+	for (; passes <= MTS_SPARSE_PASSES; passes++)
+		n += sum[passes - 1][fill];
+	return n;
+}
+
 /*
  * Choose the emptiest blocks: those with a fill of at most *@limit, and of these
- * that have just that at most *@last. False when it doesn't pay to evacuate them,
- * or takes new blocks in a @hurry. There are blocks, they are sparse.
+ * that have just that at most *@last. @holes pages are free between tagged ones.
+ * False when it doesn't pay to evacuate them, or takes new blocks in a @hurry. There
+ * are blocks, they are sparse.
  */
-static bool choose_sparse(const struct mts_survey *s, bool hurry,
+static bool choose_sparse(const struct mts_survey *s, unsigned long holes, bool hurry,
 			  unsigned int *limit, unsigned long *last)
 {
 	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
-	unsigned long per_block, pages = 0, blocks = 0, holes = s->free_pages;
+	unsigned long per_block, pages = 0, blocks = 0;
 	unsigned int fill;
 
 	*limit = 0;
 	per_block = s->data_pages / s->blocks;
 	for (fill = 1; fill <= MTS_FILL_MAX && pages < batch; fill++) {
 		unsigned long each = DIV_ROUND_UP(fill * per_block, MTS_FILL_MAX);
-		unsigned long nr = min(s->sparse[fill],
-				       DIV_ROUND_UP(batch - pages, each));
+		unsigned long there = nr_sparse(s->sparse, fill, hurry);
+		unsigned long nr = min(there, DIV_ROUND_UP(batch - pages, each));
 
 		if (!nr)
 			continue;
 		pages += nr * each;
 		blocks += nr;
-		holes -= s->sparse_free[fill] * nr / s->sparse[fill];
+		holes -= min(holes, nr_sparse(s->sparse_free, fill, hurry) * nr / there);
 		*last = nr;
 		*limit = fill;
 	}
@@ -159,19 +97,22 @@ static unsigned long isolate_untagged(unsigned int from, unsigned int to,
 	unsigned int i;
 
 	for_each_mts_region(r, i) {
-		for_each_taggable_block(r, block) {
+		for_each_in_set(&r->held, block) {
+			unsigned int fill = mts_block_fill(r, block);
 			unsigned long pfn, nr, found;
 
 			if (pages >= max)
 				break;
 			if (READ_ONCE(r->state[block]) != MTS_RESERVED ||
-			    r->fill[block] < from || r->fill[block] >= to)
+			    r->sparse[block] == MTS_KEPT || fill < from || fill >= to)
 				continue;
 			pfn = mts_block_data_pfn(&r->geo, block);
 			nr = mts_block_data_pages(&r->geo);
 			found = mts_isolate(pfn, nr, MTS_UNTAGGED, folios);
-			if (found)
+			if (found) {
 				note_free_range(pfn, nr);
+				mts_set_add(&r->look, block);
+			}
 			pages += found;
 			cond_resched();
 		}
@@ -185,7 +126,7 @@ static unsigned long isolate_untagged(unsigned int from, unsigned int to,
  * fuller than the average first, to wherever there is room; more of that comes
  * from the blocks that are emptied.
  */
-static unsigned long make_holes(struct mts_survey *s, unsigned int limit)
+static unsigned long make_holes(const struct mts_survey *s, unsigned int limit)
 {
 	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
 	unsigned int average = DIV_ROUND_UP(s->tagged_pages * MTS_FILL_MAX,
@@ -205,7 +146,6 @@ static unsigned long make_holes(struct mts_survey *s, unsigned int limit)
 				    __GFP_NORETRY | __GFP_NOWARN,
 				    MIGRATE_SYNC_LIGHT);
 	mts_count_add(MTS_STAT_CLEARED, pages);
-	s->free_pages += pages;
 	return pages;
 }
 
@@ -235,7 +175,6 @@ static unsigned long migrate_tagged(struct list_head *folios)
 
 /**
  * mts_evacuate() - move tagged pages out of sparse blocks
- * @s:		what the survey of this pass has found
  * @hurry:	others wait for memory
  *
  * Makes room in others for that when there is none, or has new blocks reserved
@@ -247,9 +186,10 @@ static unsigned long migrate_tagged(struct list_head *folios)
  * Context: Holds mts_state_mutex. Sleeps.
  * Return: the number of blocks that are closing now.
  */
-unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
+unsigned long mts_evacuate(bool hurry)
 {
-	unsigned long block, last = 0, closed = 0, pages = 0;
+	unsigned long block, last = 0, closed = 0, pages = 0, holes, per_block;
+	const struct mts_survey *s = &mts_survey;
 	static unsigned int in_vain;
 	struct mts_region *r;
 	LIST_HEAD(folios);
@@ -259,33 +199,39 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 	lockdep_assert_held(&mts_state_mutex);
 	if (!survey_is_sparse(s))
 		return 0;
-	pays = choose_sparse(s, hurry, &limit, &last);
+	holes = s->free_pages;
+	per_block = s->data_pages / s->blocks;
+	pays = choose_sparse(s, holes, hurry, &limit, &last);
 	if (!limit)
 		return 0;
 	/* Counted as in vain until tagged pages have moved */
 	if (in_vain) {
 		in_vain--;
-	} else if (!hurry && make_holes(s, limit)) {
-		in_vain = MTS_SPARSE_BACKOFF;
-		pays = choose_sparse(s, hurry, &limit, &last);
+	} else if (!hurry) {
+		pages = make_holes(s, limit);
+		if (pages) {
+			in_vain = MTS_SPARSE_BACKOFF;
+			holes += pages;
+			pays = choose_sparse(s, holes, hurry, &limit, &last);
+		}
 	}
 	if (!pays)
 		return 0;
 
+	pages = 0;
 	for_each_mts_region(r, i) {
-		for_each_taggable_block(r, block) {
-			if (READ_ONCE(r->state[block]) != MTS_RESERVED ||
-			    r->sparse[block] < s->sparse_passes ||
-			    r->fill[block] > limit)
+		for_each_in_set(&r->loose, block) {
+			unsigned int fill = mts_block_fill(r, block);
+
+			if (!hurry && r->sparse[block] < MTS_SPARSE_PASSES)
 				continue;
-			if (r->fill[block] == limit) {
-				if (!last)
-					continue;
-				last--;
-			}
+			if (fill > limit || (fill == limit && !last))
+				continue;
 			/* What is allocated from now on goes elsewhere */
 			if (!mts_block_close(r, block))
 				continue;
+			if (fill == limit)
+				last--;
 			closed++;
 			r->sparse[block] = -MTS_SPARSE_BACKOFF;
 			pages += mts_isolate(mts_block_data_pfn(&r->geo, block),
@@ -298,14 +244,13 @@ unsigned long mts_evacuate(struct mts_survey *s, bool hurry)
 		return closed;
 
 	/* Where they go must be taggable. Half of the holes are still there. */
-	if (pages > s->free_pages / 2)
-		mts_make_ready(DIV_ROUND_UP(pages - s->free_pages / 2,
-					    s->data_pages / s->blocks));
+	if (pages > holes / 2)
+		mts_make_ready(DIV_ROUND_UP(pages - holes / 2, per_block));
 	mts_count_add(MTS_STAT_EVACUATE_TRIED, pages);
 	trace_evacuate_start(closed, pages);
 	pages = migrate_tagged(&folios);
 	mts_count_add(MTS_STAT_EVACUATED, pages);
-	s->evacuated = hurry ? 0 : pages;
+	WRITE_ONCE(mts_survey.evacuated, hurry ? 0 : pages);
 	if (pages)
 		in_vain = 0;
 	trace_evacuate_finish(pages);

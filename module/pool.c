@@ -206,6 +206,7 @@ static struct page *pool_take(struct mts_pool *pool, struct zone *zone)
 		list_del(&page->lru);
 		pool->nr--;
 		pool->nr_min = min(pool->nr_min, pool->nr);
+		mts_survey_note(page_to_pfn(page));
 	}
 	return page;
 }
@@ -278,6 +279,7 @@ bool mts_pool_free(struct page *page)
 	struct mts_pool *pool;
 	bool taken = false;
 
+	mts_survey_note(page_to_pfn(page));
 	if (!max)
 		return false;
 	pool = get_cpu_ptr(pools) + pool_index(zone);

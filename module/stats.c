@@ -4,11 +4,9 @@
  */
 #include <linux/build_bug.h>
 #include <linux/log2.h>
-#include <linux/memory_hotplug.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
-#include <linux/sched.h>
 #include <linux/seq_file.h>
 
 #include "mts.h"
@@ -136,29 +134,6 @@ void mts_stats_pages(unsigned long pages[MTS_NR_STATES])
 	}
 }
 
-/* Pages with tags: a look at the data blocks of all taggable blocks */
-static unsigned long tagged_pages(void)
-{
-	unsigned long block, pfn, end, n = 0;
-	struct mts_region *r;
-	unsigned int i;
-
-	for_each_mts_region(r, i) {
-		for_each_taggable_block(r, block) {
-			pfn = mts_block_data_pfn(&r->geo, block);
-			end = pfn + mts_block_data_pages(&r->geo);
-			for (; pfn < end; pfn++) {
-				struct page *page = pfn_to_online_page(pfn);
-
-				n += page && test_bit(PG_mte_tagged,
-						      &page->flags);
-			}
-			cond_resched();
-		}
-	}
-	return n;
-}
-
 static void show_bytes(struct seq_file *m, const char *key,
 		       unsigned long pages)
 {
@@ -169,7 +144,8 @@ static void show_bytes(struct seq_file *m, const char *key,
 void mts_stats_show(struct seq_file *m)
 {
 	unsigned long nr[MTS_NR_STATES] = {}, pages[MTS_NR_STATES] = {};
-	unsigned long nr_total = 0, pages_total = 0, tagged;
+	unsigned long nr_total = 0, pages_total = 0;
+	unsigned long tagged = READ_ONCE(mts_survey.all_tagged_pages);
 	struct mts_latency sum = {};
 	struct mts_region *r;
 	unsigned int i, state;
@@ -198,7 +174,6 @@ void mts_stats_show(struct seq_file *m)
 		   pages[MTS_CHANGING]);
 	show_bytes(m, "released", pages[MTS_RELEASED] + pages[MTS_SPARE]);
 	show_bytes(m, "bad", pages[MTS_BAD]);
-	tagged = tagged_pages();
 	seq_printf(m, "tagged_pages %lu\n", tagged);
 	show_bytes(m, "tagged", tagged);
 	for (i = 0; i < MTS_NR_STATS; i++)

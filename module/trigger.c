@@ -37,7 +37,7 @@ static int trigger_release(char *word)
 {
 	if (strcmp(word, "1"))
 		return -EINVAL;
-	mts_pass(MTS_PASS_ALL_IDLE);
+	mts_pass(MTS_PASS_ALL_IDLE | MTS_PASS_ORDER);
 	return 0;
 }
 
@@ -46,7 +46,7 @@ static int trigger_evacuate(char *word)
 {
 	if (strcmp(word, "1"))
 		return -EINVAL;
-	mts_pass(MTS_PASS_EVACUATE | MTS_PASS_HURRY);
+	mts_pass(MTS_PASS_EVACUATE | MTS_PASS_HURRY | MTS_PASS_ORDER);
 	return 0;
 }
 

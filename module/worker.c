@@ -173,6 +173,7 @@ void mts_policy_changed(void)
 {
 	if (mts_is_online())
 		mts_policy_apply();
+	mts_pass_look_at_all();
 	mod_delayed_work(mts_wq, &mts_work, pass_interval());
 }
 

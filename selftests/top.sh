@@ -37,6 +37,8 @@ else
 fi
 echo never >$MTS_DEBUGFS/policy/release
 reserved=$(mts_stat blocks_reserved)
+# The next pass counts them
+wait_for 10 sh -c "[ \$(awk '\$1 == \"tagged_pages\" { print \$2 }' $MTS_DEBUGFS/stats) -ge 6144 ]"
 check "mts-top draws a frame" sh -c "mts-top -n 1 >/tmp/top"
 sed 's/^/# top: /' /tmp/top
 check "... the state" shows '\[online\] offline'
