@@ -101,22 +101,6 @@ static int drain_progress_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(drain_progress);
 
-/* "<region> <first block> <count> <state>", a line per run of equal states */
-static int blocks_show(struct seq_file *m, void *v)
-{
-	struct mts_region *r;
-	unsigned int i;
-
-	for_each_mts_region(r, i) {
-		char prefix[16];
-
-		snprintf(prefix, sizeof(prefix), "%u ", r->index);
-		mts_blocks_show(m, r, prefix);
-	}
-	return 0;
-}
-DEFINE_SHOW_ATTRIBUTE(blocks);
-
 void mts_debugfs_init(void)
 {
 	mts_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
@@ -125,7 +109,6 @@ void mts_debugfs_init(void)
 	debugfs_create_file("latency", 0444, mts_dir, NULL, &latency_fops);
 	debugfs_create_file("drain_progress", 0400, mts_dir, NULL,
 			    &drain_progress_fops);
-	debugfs_create_file("blocks", 0400, mts_dir, NULL, &blocks_fops);
 	mts_region_debugfs(mts_dir);
 	mts_trigger_debugfs(mts_dir);
 	mts_inject_debugfs(mts_dir);

@@ -506,7 +506,8 @@ void mts_site_hold(struct mts_region *r, unsigned long block,
 		   unsigned int site);
 int mts_site_region_init(struct mts_region *r);
 struct seq_file;
-void mts_site_show(struct seq_file *m);
+void mts_site_show(struct seq_file *m, unsigned int site);
+unsigned int mts_site_nr(void);
 
 /* stats.c */
 #define MTS_STATS(X)							\
@@ -658,8 +659,6 @@ void mts_pm_exit(void);
 #define MTS_WORD_SIZE		32
 int mts_get_word(char buf[MTS_WORD_SIZE], const char __user *ubuf, size_t len,
 		 const loff_t *pos);
-void mts_blocks_show(struct seq_file *m, struct mts_region *r,
-		     const char *prefix);
 void mts_region_debugfs(struct dentry *parent);
 void mts_trigger_debugfs(struct dentry *parent);
 void mts_debugfs_init(void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * debugfs regions/: a summary, and a directory for each tag-storage range.
+ * debugfs blocks, and regions/: a summary, and a directory for each tag-storage
+ * range.
  */
 #include <linux/debugfs.h>
 #include <linux/log2.h>
@@ -88,30 +89,107 @@ static void show_map(struct seq_file *m, struct mts_region *r)
 	}
 }
 
-/**
- * mts_blocks_show() - print the states of a region's blocks, for programs
- * @m:		where
- * @r:		the region
- * @prefix:	at the start of a line
- *
- * A line for each run of equal states: first block, how many, state.
+/*
+ * The states of blocks, for programs: a line for each run of equal states. It is as
+ * long as there are runs, so it is read a piece at a time, and blocks may change
+ * meanwhile; but none is left out, and none comes twice.
  */
-void mts_blocks_show(struct seq_file *m, struct mts_region *r,
-		     const char *prefix)
+struct blocks_iter {
+	struct mts_region *only;	/* NULL: of all regions */
+	unsigned int region;
+	unsigned long block;
+	unsigned long end;
+	u8 state;
+};
+
+/* A position has the region and the block */
+#define BLOCKS_REGION_SHIFT	48
+
+static struct mts_region *blocks_region(const struct blocks_iter *it)
 {
-	unsigned long block, first, nr = mts_nr_blocks(&r->geo);
-
-	for (first = 0; first < nr; first = block) {
-		u8 state = READ_ONCE(r->state[first]);
-
-		for (block = first + 1; block < nr; block++)
-			if (READ_ONCE(r->state[block]) != state)
-				break;
-		seq_printf(m, "%s%lu %lu %s\n", prefix, first, block - first,
-			   mts_state_names[state]);
-		cond_resched();
-	}
+	if (it->only)
+		return it->region ? NULL : it->only;
+	return it->region < mts_nr_regions ? mts_regions[it->region] : NULL;
 }
+
+/* Find the run at the position, or the first one of the next region */
+static void *blocks_at(struct blocks_iter *it, loff_t *pos)
+{
+	struct mts_region *r;
+	unsigned long nr;
+
+	for (;;) {
+		it->region = *pos >> BLOCKS_REGION_SHIFT;
+		it->block = *pos & (BIT_ULL(BLOCKS_REGION_SHIFT) - 1);
+		r = blocks_region(it);
+		if (!r)
+			return NULL;
+		nr = mts_nr_blocks(&r->geo);
+		if (it->block < nr)
+			break;
+		*pos = (loff_t)(it->region + 1) << BLOCKS_REGION_SHIFT;
+	}
+	it->state = READ_ONCE(r->state[it->block]);
+	for (it->end = it->block + 1; it->end < nr; it->end++)
+		if (READ_ONCE(r->state[it->end]) != it->state)
+			break;
+	return it;
+}
+
+static void *blocks_start(struct seq_file *m, loff_t *pos)
+{
+	return blocks_at(m->private, pos);
+}
+
+static void *blocks_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	struct blocks_iter *it = v;
+
+	*pos += it->end - it->block;
+	cond_resched();
+	return blocks_at(it, pos);
+}
+
+static void blocks_stop(struct seq_file *m, void *v)
+{
+}
+
+/* "[region] first count state" */
+static int blocks_show(struct seq_file *m, void *v)
+{
+	struct blocks_iter *it = v;
+
+	if (!it->only)
+		seq_printf(m, "%u ", it->region);
+	seq_printf(m, "%lu %lu %s\n", it->block, it->end - it->block,
+		   mts_state_names[it->state]);
+	return 0;
+}
+
+static const struct seq_operations blocks_ops = {
+	.start = blocks_start,
+	.next = blocks_next,
+	.stop = blocks_stop,
+	.show = blocks_show,
+};
+
+static int blocks_open(struct inode *inode, struct file *file)
+{
+	struct blocks_iter *it = __seq_open_private(file, &blocks_ops, sizeof(*it));
+
+	if (!it)
+		return -ENOMEM;
+	it->only = inode->i_private;
+	return 0;
+}
+
+static const struct file_operations blocks_fops = {
+	.owner = THIS_MODULE,
+	.open = blocks_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = seq_release_private,
+};
 
 /* "<node>/<zone>", of each of the region's areas */
 static void show_zones(struct seq_file *m, struct mts_region *r)
@@ -197,13 +275,6 @@ static int map_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(map);
 
-static int region_blocks_show(struct seq_file *m, void *v)
-{
-	mts_blocks_show(m, m->private, "");
-	return 0;
-}
-DEFINE_SHOW_ATTRIBUTE(region_blocks);
-
 static int summary_show(struct seq_file *m, void *v)
 {
 	struct mts_region *r;
@@ -247,11 +318,11 @@ static const struct {
 	{ "zones", 0444, &zones_fops },
 	{ "states", 0444, &states_fops },
 	{ "map", 0444, &map_fops },
-	{ "blocks", 0400, &region_blocks_fops },
+	{ "blocks", 0400, &blocks_fops },
 };
 
 /**
- * mts_region_debugfs() - make the directories of the regions
+ * mts_region_debugfs() - make the directories of the regions, and "blocks" of all
  * @parent:	where
  */
 void mts_region_debugfs(struct dentry *parent)
@@ -260,6 +331,7 @@ void mts_region_debugfs(struct dentry *parent)
 	struct mts_region *r;
 	unsigned int i, j;
 
+	debugfs_create_file("blocks", 0400, parent, NULL, &blocks_fops);
 	debugfs_create_file("summary", 0400, dir, NULL, &summary_fops);
 	for_each_mts_region(r, i) {
 		struct dentry *sub;

@@ -98,7 +98,7 @@ static unsigned int site_add(unsigned long ip)
 	if (i == mts_nr_sites) {
 		strscpy(mts_sites[i].func, name);
 		mts_sites[i].ours = module;
-		/* Pairs with smp_load_acquire() in mts_site_show() */
+		/* Pairs with smp_load_acquire() in mts_site_nr() */
 		smp_store_release(&mts_nr_sites, i + 1);
 	}
 	if (mts_nr_ips < MTS_MAX_IPS) {
@@ -162,8 +162,9 @@ void mts_site_hold(struct mts_region *r, unsigned long block,
 		   unsigned int site)
 {
 	lockdep_assert_held(&r->lock);
-	r->nr_site[mts_site_of(r, block)]--;
-	r->nr_site[site]++;
+	/* Read without the lock in mts_site_show() */
+	WRITE_ONCE(r->nr_site[mts_site_of(r, block)], r->nr_site[mts_site_of(r, block)] - 1);
+	WRITE_ONCE(r->nr_site[site], r->nr_site[site] + 1);
 	/* Memory failure and others may change other bits of the flags */
 	if (SITE_IN_FLAGS)
 		set_mask_bits(&site_page(r, block)->flags, SITE_MASK,
@@ -191,30 +192,24 @@ int mts_site_region_init(struct mts_region *r)
 	return r->site ? 0 : -ENOMEM;
 }
 
-/* The lines of /proc/mte_tag_storage, in the format of /proc/allocinfo */
-void mts_site_show(struct seq_file *m)
+/* How many sites there are, with the one that is nobody */
+unsigned int mts_site_nr(void)
 {
-	unsigned long pages[MTS_MAX_SITES] = {};
-	struct mts_region *r;
-	unsigned int i, nr;
-
-	/* A region at a time, so that the sums are right at any moment */
-	for_each_mts_region(r, i) {
-		unsigned int site;
-
-		spin_lock(&r->lock);
-		for (site = 1; site < MTS_MAX_SITES; site++)
-			pages[site] += r->nr_site[site] << r->geo.block_order;
-		spin_unlock(&r->lock);
-	}
-
 	/* Pairs with smp_store_release() in site_add() */
-	nr = smp_load_acquire(&mts_nr_sites);
-	for (i = 1; i < nr; i++) {
-		const struct mts_site *s = &mts_sites[i];
+	return smp_load_acquire(&mts_nr_sites);
+}
 
-		seq_printf(m, "%12lu %8llu %s:0 func:%s\n",
-			   pages[i] << PAGE_SHIFT, (u64)atomic64_read(&s->calls),
-			   s->ours ? KBUILD_MODNAME : "vmlinux", s->func);
-	}
+/* The line of a site in /proc/mte_tag_storage, in the format of /proc/allocinfo */
+void mts_site_show(struct seq_file *m, unsigned int site)
+{
+	const struct mts_site *s = &mts_sites[site];
+	unsigned long pages = 0;
+	struct mts_region *r;
+	unsigned int i;
+
+	for_each_mts_region(r, i)
+		pages += READ_ONCE(r->nr_site[site]) << r->geo.block_order;
+	seq_printf(m, "%12lu %8llu %s:0 func:%s\n", pages << PAGE_SHIFT,
+		   (u64)atomic64_read(&s->calls),
+		   s->ours ? KBUILD_MODNAME : "vmlinux", s->func);
 }
