@@ -109,7 +109,37 @@ static void mts_scale_fault(struct kunit *test)
 		   next_ns / SCALE_LOOPS);
 }
 
+/* A folio across an end of what a region serves, or of its storage */
+static void mts_taggable_edge(struct kunit *test)
+{
+	struct mts_region *r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	unsigned long *bits = kunit_kzalloc(test, sizeof(*bits), GFP_KERNEL);
+	const unsigned long first = 0x200000, end = first + 4 * MTS_RATIO;
+
+	KUNIT_ASSERT_NOT_NULL(test, r);
+	KUNIT_ASSERT_NOT_NULL(test, bits);
+	r->geo = (struct mts_geometry) {
+		.tag_pfn = 0x100000, .tag_pages = 4, .data_pfn = first,
+	};
+	r->taggable = bits;
+	mts_regions[0] = r;
+	mts_nr_regions = 1;
+	bitmap_fill(bits, 4);
+	KUNIT_EXPECT_EQ(test, mts_taggable(first - MTS_RATIO, 6 * MTS_RATIO), 1);
+	__clear_bit(3, bits);
+	KUNIT_EXPECT_EQ(test, mts_taggable(end - 1, 1), 0);
+	KUNIT_EXPECT_EQ(test, mts_taggable(end - MTS_RATIO, 2 * MTS_RATIO), 0);
+	KUNIT_EXPECT_EQ(test, mts_taggable(first - MTS_RATIO, 6 * MTS_RATIO), 0);
+	KUNIT_EXPECT_EQ(test, mts_taggable(end, MTS_RATIO), 1);
+	__clear_bit(0, bits);
+	KUNIT_EXPECT_EQ(test, mts_taggable(first - MTS_RATIO, 2 * MTS_RATIO), 0);
+	KUNIT_EXPECT_EQ(test, mts_taggable(first - MTS_RATIO, MTS_RATIO), 1);
+	KUNIT_EXPECT_EQ(test, mts_taggable(r->geo.tag_pfn - MTS_RATIO, 2 * MTS_RATIO), -1);
+	mts_nr_regions = 0;
+}
+
 static struct kunit_case mts_scale_cases[] = {
+	KUNIT_CASE(mts_taggable_edge),
 	KUNIT_CASE_PARAM(mts_scale_fault, size_gen_params),
 	{}
 };
