@@ -105,6 +105,8 @@ check_here "... nor data damaged" hold_finish 5
 echo 4000 >$MTS_DEBUGFS/policy/take_back_timeout_ms
 
 check "so far no fault has come again and again" not_repeated
+# What offline had taken is taggable, and would do
+mts_release
 inject fail_reserve 100
 inject fail_migrate 100
 echo 1 >$MTS_DEBUGFS/policy/fault_wait_ms
