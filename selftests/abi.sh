@@ -81,6 +81,7 @@ mode_ok() {
 # The first line of a map has each state, with a character of its own
 legend_ok() {
 	_chars=
+	# shellcheck disable=SC2013 # a word a line
 	for _state in $(sed -n 's/^blocks_\([a-z]*\) .*/\1/p' "$MTS_DEBUGFS/stats"); do
 		[ "$_state" != total ] || continue
 		_char=$(sed -n "1s/.* \([^a-z ]\) $_state.*/\1/p" "$file")

@@ -28,9 +28,9 @@ repeats() {
 	_pid=$!
 	_rc=0
 	wait_for 30 repeated || _rc=$?
-	kill -9 $_pid
-	wait $_pid
-	return $_rc
+	kill -9 "$_pid"
+	wait "$_pid"
+	return "$_rc"
 }
 
 repeated() {

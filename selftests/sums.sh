@@ -46,6 +46,7 @@ zone_cma() {
 
 # Everything that must be equal now. Nothing may change meanwhile.
 agree() {
+	# shellcheck disable=SC2013 # a word a line
 	for state in $(sed -n 's/^blocks_\([a-z]*\) .*/\1/p' "$MTS_DEBUGFS/stats"); do
 		[ "$state" != total ] || continue
 		_n=$(mts_stat "blocks_$state")
