@@ -247,6 +247,9 @@ static void mts_pass_cost(struct kunit *test)
 	struct rnd_state rnd;
 	u64 idle_ns, busy_ns;
 
+	/* A kernel with lock debugging is not measured, and takes ten times as long */
+	if (IS_ENABLED(CONFIG_PROVE_LOCKING))
+		nr /= 16;
 	KUNIT_ASSERT_NOT_NULL(test, r);
 	KUNIT_ASSERT_EQ(test, make_region(test, r), 0);
 	prandom_seed_state(&rnd, gib);
@@ -265,7 +268,9 @@ static void mts_pass_cost(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, mts_survey_audit(), NULL);
 	mutex_unlock(&mts_state_mutex);
 
-	KUNIT_EXPECT_GT(test, some, none);
+	/* Unless it looks at all of them anyway */
+	if (none < nr)
+		KUNIT_EXPECT_GT(test, some, none);
 	KUNIT_EXPECT_LE(test, some, none + SCALE_CHANGES);
 	kunit_info(test, "%u GiB tagged: a pass takes %llu ns and looks at %lu blocks, with changes %llu ns and %lu blocks\n",
 		   gib, idle_ns, none, busy_ns, some);
