@@ -123,14 +123,14 @@ static inline unsigned long mts_data_pfn_to_block(const struct mts_geometry *geo
 static inline bool mts_serves_pfn(const struct mts_geometry *geo,
 				  unsigned long pfn)
 {
-	return pfn >= geo->data_pfn &&
-		pfn - geo->data_pfn < mts_data_pages(geo);
+	/* What lies before it is far behind it, modulo 2^64 */
+	return pfn - geo->data_pfn < mts_data_pages(geo);
 }
 
 static inline bool mts_stores_pfn(const struct mts_geometry *geo,
 				  unsigned long pfn)
 {
-	return pfn >= geo->tag_pfn && pfn - geo->tag_pfn < geo->tag_pages;
+	return pfn - geo->tag_pfn < geo->tag_pages;
 }
 
 /* Does @block of @geo serve nothing but the tag storage of @storage? */

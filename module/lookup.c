@@ -63,18 +63,24 @@ struct mts_region *mts_region_of_storage(unsigned long pfn)
 int mts_taggable(unsigned long pfn, unsigned long nr_pages)
 {
 	unsigned long end = pfn + nr_pages;
-	bool taggable = true;
+	int taggable = 1;
 
 	/* A chunk is taggable as a whole; most often it is one page */
-	for (; pfn < end; pfn = ALIGN_DOWN(pfn, MTS_RATIO) + MTS_RATIO) {
-		struct mts_region *r = mts_region_of_data(pfn);
+	do {
+		unsigned int i = 0, n = mts_nr_regions;
 
-		/* First: its bit can be set, if the block serves others too */
-		if (mts_is_storage(pfn))
-			return -1;
-		taggable &= !r || test_bit((pfn - r->geo.data_pfn) / MTS_RATIO,
-					   r->taggable);
-	}
+		for (; i < n; i++) {
+			const struct mts_region *r = mts_regions[i];
+
+			/* Its bit can be set, if the block serves others too */
+			if (unlikely(mts_stores_pfn(&r->geo, pfn)))
+				return -1;
+			if (likely(mts_serves_pfn(&r->geo, pfn)))
+				taggable &= test_bit((pfn - r->geo.data_pfn) / MTS_RATIO,
+						     r->taggable);
+		}
+		pfn = ALIGN_DOWN(pfn, MTS_RATIO) + MTS_RATIO;
+	} while (pfn < end);
 	return taggable;
 }
 
