@@ -13,6 +13,9 @@
 #define KEY(i)	(0x746167730000UL + (i) * 8 + ((i) & 3))
 #define DATA(i)	(0x646174610001UL + (i) * 2)
 
+/* Blocks that one call of mprotect() asks for, at most */
+#define AHEAD_BLOCKS	512UL
+
 static bool has(size_t i, size_t every)
 {
 	return i % every == 0;
@@ -216,6 +219,36 @@ static void test_storage(void)
 	free(mine);
 }
 
+/*
+ * mprotect() asks for storage that is free, up to a limit, so that most entries
+ * needn't be changed again by a fault.
+ */
+static void test_ahead(void)
+{
+	size_t pages = (80UL << 20) / mts_page_size, i;
+	size_t limit = AHEAD_BLOCKS * mts_regions[0].block_pages * mts_page_size;
+	long long bytes;
+	char *p;
+
+	if (!mts_online()) {
+		ktap_skip("module not online", "storage reserved by mprotect");
+		return;
+	}
+	mts_release();
+	p = mts_map(pages * mts_page_size, PROT_RW, 0, 0);
+	madvise(p, pages * mts_page_size, MADV_NOHUGEPAGE);
+	for (i = 0; i < pages; i++)
+		*(volatile u64 *)(p + i * mts_page_size) = i;
+	bytes = mts_stat("reserved_bytes");
+	if (mprotect(p, pages * mts_page_size, PROT_TAGGED))
+		mts_die("mprotect");
+	bytes = mts_stat("reserved_bytes") - bytes;
+	/* A release pass, or somebody else's tags, may come in between */
+	ktap_result(bytes >= 1 << 20 && bytes <= (long long)(limit + (64 << 10)),
+		    "storage reserved by mprotect: %lld KiB", bytes >> 10);
+	munmap(p, pages * mts_page_size);
+}
+
 int main(void)
 {
 	size_t huge;
@@ -223,7 +256,7 @@ int main(void)
 	mts_need_mte();
 	mts_load_regions();
 	huge = SZ_2M / mts_page_size;
-	ktap_begin(12);
+	ktap_begin(13);
 	test_anon("small", 3, 1, 0, 3);
 	test_anon("large", 4096, 1, 0, 4096);
 	test_anon("sparse", 2000, 7, 0, 2000);
@@ -234,5 +267,6 @@ int main(void)
 	test_shared();
 	test_protections();
 	test_storage();
+	test_ahead();
 	return ktap_end();
 }
