@@ -103,6 +103,8 @@ static int place(size_t mib)
 	size_t pages = (mib << 20) / mts_page_size, inside = 0, i;
 	char *p = mts_map(pages * mts_page_size, PROT_RW, 0, 0);
 
+	/* What one run leaves on the lists of a CPU the next one finds */
+	mts_pin(0);
 	madvise(p, pages * mts_page_size, MADV_NOHUGEPAGE);
 	for (i = 0; i < pages; i++) {
 		p[i * mts_page_size] = 1;
