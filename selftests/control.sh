@@ -53,7 +53,7 @@ offline_fails() {
 	[ "$(mts_state)" = online ]
 }
 
-ktap_plan 29
+ktap_plan 30
 check "the module loads" mts_load
 echo never >$MTS_DEBUGFS/policy/release
 total=$(meminfo MemTotal)
@@ -86,6 +86,12 @@ if [ "$(mts_stat blocks_reserved)" -le "$reserved" ]; then
 else
 	ktap_fail "... all of them" "$(mts_stat blocks_reserved), $reserved before"
 fi
+one_alone() {
+	trigger reserve "$pfn" && at_least blocks_reserved $((reserved + 1)) &&
+		trigger release 1 && trigger audit 1 &&
+		[ "$(mts_stat blocks_reserved)" -le "$reserved" ]
+}
+check "... also one alone" one_alone
 check "release takes nothing but 1" refused release " " 0 2 11 one
 
 check "the scrub check passes" trigger scrub_check 64

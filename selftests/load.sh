@@ -32,6 +32,20 @@ cma_dirs() {
 	ls -d /sys/kernel/mm/cma/mts-* 2>/dev/null | wc -l
 }
 
+# What can be lent: the whole pageblocks of each region
+whole_pageblocks() {
+	_pb=$(($(awk '$1 == "Pages" && $3 == "block:" { print $4; exit }' /proc/pagetypeinfo) *
+		$(./mts_tool page)))
+	_sum=0
+	# shellcheck disable=SC2013 # a line is a word
+	for _range in $(awk 'NR > 1 { print $2 }' $MTS_DEBUGFS/regions/summary); do
+		_from=$(((${_range%-*} + _pb - 1) / _pb * _pb))
+		_to=$((${_range#*-} / _pb * _pb))
+		[ "$_to" -le "$_from" ] || _sum=$((_sum + _to - _from))
+	done
+	echo "$_sum"
+}
+
 kib() {
 	echo $(($(mts_stat "$1") / 1024))
 }
@@ -42,7 +56,7 @@ gone() {
 		[ "$(cma_dirs)" = 0 ]
 }
 
-ktap_plan 31
+ktap_plan 32
 
 total=$(meminfo MemTotal)
 cma=$(meminfo CmaTotal)
@@ -64,6 +78,8 @@ equal "the bytes add up" "$(kib carveout_bytes)" \
 equal "the blocks add up" "$(mts_stat blocks_total)" \
 	"$(awk '/^blocks_/ && $1 != "blocks_total" { n += $2 } END { print n + 0 }' $MTS_DEBUGFS/stats)"
 equal "the carve-out is what the firmware says" "$bytes" "$(mts_stat carveout_bytes)"
+equal "all whole pageblocks of it can be used" "$(whole_pageblocks)" \
+	"$(($(mts_stat carveout_bytes) - $(mts_stat static_bytes)))"
 equal "no bad blocks" 0 "$(mts_stat blocks_bad)"
 # Nothing is tagged but the zero page: nearly all of it can be used.
 lent=$((bytes - $(mts_stat static_bytes)))

@@ -53,7 +53,17 @@ static void inject(bool on)
 		mts_die("fail_reserve");
 }
 
-static void make(struct entries *e, enum size size)
+/* Have the tag storage of the block that the first page is in, but no other */
+static void reserve_first(const void *p)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu 1", (unsigned long long)mts_pfn(p));
+	if (mts_write_file(MTS_DEBUGFS "/trigger/reserve", text))
+		mts_die("trigger/reserve");
+}
+
+static void make(struct entries *e, bool first, enum size size)
 {
 	size_t pages = size == PMD ? SZ_2M / mts_page_size : 256;
 
@@ -69,6 +79,8 @@ static void make(struct entries *e, enum size size)
 	buf_fill(&e->b, SEED, false);
 	if (size == PMD && !mts_is_thp(e->b.p))
 		ktap_note("no huge page: small ones instead");
+	if (first)
+		reserve_first(e->b.p);
 	inject(true);
 	if (mprotect(e->b.p, pages * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
@@ -425,6 +437,19 @@ static size_t unmapped(const char *what, struct entries *e)
 	return use(what, e, half, e->b.pages - half);
 }
 
+/* Of a huge page the first block can have tags, and the others can't */
+static void test_first(void)
+{
+	const char *what = "huge page: only its first block is taggable";
+	struct entries e;
+	size_t bad;
+
+	make(&e, true, PMD);
+	bad = touch(what, &e);
+	ktap_result(!bad && met(what, &e), "%s", what);
+	drop(&e);
+}
+
 static const struct op {
 	const char *name;
 	size_t (*run)(const char *what, struct entries *e);
@@ -476,7 +501,7 @@ int main(void)
 	mts_write_file(SCHED "scan_period_min_ms", "20");
 	mts_write_file(SCHED "scan_period_max_ms", "50");
 
-	ktap_begin(NR_SIZES * ARRAY_SIZE(ops) + 1);
+	ktap_begin(NR_SIZES * ARRAY_SIZE(ops) + 2);
 	for (size = 0; size < NR_SIZES; size++) {
 		for (i = 0; i < ARRAY_SIZE(ops); i++) {
 			struct entries e;
@@ -489,13 +514,18 @@ int main(void)
 				ktap_skip(why, "%s", what);
 				continue;
 			}
-			make(&e, size);
+			make(&e, false, size);
 			bad = ops[i].run(what, &e);
 			bad += !met(what, &e);
 			ktap_result(!bad, "%s", what);
 			drop(&e);
 		}
 	}
+	if (online)
+		test_first();
+	else
+		ktap_skip("module not online",
+			  "huge page: only its first block is taggable");
 	if (zram && (swapoff(ZRAM) ||
 		     mts_write_file("/sys/block/zram0/reset", "1")))
 		mts_die("zram");

@@ -154,14 +154,70 @@ static void test(enum kind kind)
 	munmap(expect, len);
 }
 
+/*
+ * Memory that nobody may access can be PROT_MTE and have no tags: what is where
+ * they would be isn't tags. The unmodified kernel warns of it.
+ */
+static void test_no_access(void)
+{
+	size_t len = PAGES * mts_page_size, i;
+	char *p = mts_map(len, PROT_RW, 0, 0);
+	long bad = 0, copied = 0;
+	u8 tags[4096] = { 0 };
+	int status;
+	pid_t pid;
+
+	madvise(p, len, MADV_NOHUGEPAGE);
+	for (i = 0; i < PAGES; i++)
+		mts_page_fill(p + i * mts_page_size, DATA(i));
+	if (mprotect(p, len, PROT_MTE))
+		mts_die("mprotect");
+	pid = mts_fork();
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+		mts_die("the tracee did not stop");
+	for (i = 0; i < PAGES; i++) {
+		char *page = p + i * mts_page_size;
+		struct iovec iov = { tags, mts_page_granules };
+
+		copied += !ptrace(PTRACE_PEEKMTETAGS, pid, page, &iov);
+		memset(tags, 5, sizeof(tags));
+		iov.iov_len = mts_page_granules;
+		if (i % 2)
+			copied += !ptrace(PTRACE_POKEMTETAGS, pid, page, &iov);
+	}
+	ptrace(PTRACE_CONT, pid, NULL, NULL);
+	if (waitpid(pid, &status, 0) != pid)
+		mts_die("waitpid");
+	if (mprotect(p, len, PROT_TAGGED))
+		mts_die("mprotect");
+	for (i = 0; i < PAGES && bad < 4; i++) {
+		bad += !mts_data_ok("no access", p + i * mts_page_size, DATA(i));
+		bad += !mts_tags_ok("no access", p + i * mts_page_size, 0);
+	}
+	ktap_result(!bad && !copied,
+		    "no access: tags that aren't there are refused (%ld were not)",
+		    copied);
+	munmap(p, len);
+}
+
 int main(void)
 {
 	mts_need_mte();
 	mts_load_regions();
-	ktap_begin(8);
+	ktap_begin(9);
 	test(NEVER);
 	test(POPULATED);
 	test(READ_ONLY_TOUCH);
 	test(TOUCHED);
+	if (mts_kernel_patched())
+		test_no_access();
+	else
+		ktap_skip("module not loaded, nor its patches",
+			  "no access: tags that aren't there are refused");
 	return ktap_end();
 }

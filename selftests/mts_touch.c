@@ -12,6 +12,8 @@
 #include "mts_test.h"
 
 #define PAGES	2048UL
+/* By a page of tag storage */
+#define SERVED	32
 
 static long bad_pages(char *p, size_t pages, u64 key, u64 data)
 {
@@ -48,6 +50,51 @@ static bool blocks_counted(const char *p, long *blocks, long long *reserved)
 	return false;
 }
 
+/* Is it the last one of those that a block of tag storage serves? */
+static bool is_last_page(u64 pfn)
+{
+	u64 addr = pfn * mts_page_size, in_block;
+	int i;
+
+	for (i = 0; i < mts_nr_regions; i++) {
+		const struct mts_region *r = &mts_regions[i];
+
+		if (addr < r->data_start || addr >= r->data_end)
+			continue;
+		in_block = r->block_pages * SERVED * mts_page_size;
+		return (addr - r->data_start) % in_block ==
+		       in_block - mts_page_size;
+	}
+	return false;
+}
+
+/* All others are freed: what the block's last page has must not get lost */
+static void test_last_pages(char *p, u64 key, u64 data)
+{
+	size_t i, kept = 0;
+	long bad = 0;
+
+	for (i = 0; i < PAGES; i++) {
+		char *page = p + i * mts_page_size;
+
+		if (!is_last_page(mts_pfn(page)))
+			madvise(page, mts_page_size, MADV_DONTNEED);
+	}
+	bad += !!mts_release();
+	for (i = 0; i < PAGES && bad < 4; i++) {
+		char *page = p + i * mts_page_size;
+
+		if (!mts_pfn(page))
+			continue;
+		kept++;
+		bad += !mts_tags_ok("last page", page, key + i * 8 + (i & 3));
+		bad += !mts_data_ok("last page", page, data + i * 2);
+		bad += mts_pages_untaggable("last page", page, 1) > 0;
+	}
+	ktap_result(!bad && kept, "the last page of a block keeps it: %zu of them",
+		    kept);
+}
+
 int main(void)
 {
 	const u64 key = 0x7461677300, data = 0x6461746101;
@@ -59,7 +106,7 @@ int main(void)
 
 	mts_need_mte();
 	mts_load_regions();
-	ktap_begin(9);
+	ktap_begin(10);
 	if (mts_online())
 		mts_release();
 	before = mts_stat("blocks_reserved");
@@ -93,6 +140,11 @@ int main(void)
 	else
 		ktap_result(counted, "their blocks are counted: %ld needed, %lld reserved (%lld before)",
 			    blocks, during, before);
+
+	if (mts_online())
+		test_last_pages(p, key, data);
+	else
+		ktap_skip("module not online", "the last page of a block keeps it");
 
 	munmap(p, PAGES * mts_page_size);
 	if (!mts_online()) {
