@@ -7,14 +7,15 @@
 hold_start() {
 	_n=$1
 	shift
-	rm -f "/tmp/hold$_n"
+	# What the last one has said would be taken for the answer of this one
+	rm -f "/tmp/hold$_n" "/tmp/hold$_n.out"
 	mkfifo "/tmp/hold$_n" || return 1
 	# Opened for both directions, no side waits for the other.
 	eval "exec $_n<>/tmp/hold$_n"
 	# The other end must not live on in a child.
 	./mts_tool "$@" <"/tmp/hold$_n" >"/tmp/hold$_n.out" 2>&1 5>&- 6>&- 7>&- &
 	eval "hold_pid$_n=$!"
-	wait_for 120 grep -q '^ready' "/tmp/hold$_n.out"
+	wait_for 120 grep -qs '^ready' "/tmp/hold$_n.out"
 }
 
 # hold_finish N: fails if a byte or a tag is wrong.
