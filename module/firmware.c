@@ -13,6 +13,7 @@
 #include <linux/of.h>
 #include <linux/of_address.h>
 #include <linux/pfn.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include "mts.h"
@@ -289,9 +290,12 @@ static void __init warn_static(void)
 	}
 	if (lent >= pages / 2)
 		return;
-	pr_warn("only %lu of %lu KiB of tag storage can be lent: whole pageblocks, which have %lu KiB in this kernel. A larger carve-out that is aligned to them gives more, or a kernel with smaller ones (CONFIG_ARCH_FORCE_MAX_ORDER)\n",
+	pr_warn("only %lu of %lu KiB of tag storage can be lent: whole pageblocks, which have %lu KiB in this kernel. A larger carve-out that is aligned to them gives more\n",
 		lent << (PAGE_SHIFT - 10), pages << (PAGE_SHIFT - 10),
 		pageblock_nr_pages << (PAGE_SHIFT - 10));
+	if (pageblock_order > get_order(SZ_2M))
+		pr_warn("a kernel with smaller pageblocks lends more: CONFIG_PAGE_BLOCK_MAX_ORDER=%d makes them 2 MiB\n",
+			get_order(SZ_2M));
 }
 
 /**
