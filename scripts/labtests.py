@@ -11,9 +11,12 @@ comma separated:
   module=broken     the deliberately broken module instead of the real one
   module=table      the one that keeps references to sites in a table
   flavour=vanilla   the unpatched kernel
-  with=NAME         scripts/config/NAME.config merged into the kernel's configuration
-  pages=4k+16k      the page sizes (environment PAGES) that it is for; this one is the
-                    default, and then mem= is that for 4K pages, 16K have 4 times as much
+  with=NAME         scripts/config/NAME.config merged into the kernel's configuration;
+                    with=- for none, where the page size would have one
+  pages=64k         for kernels with such pages only (environment PAGES), and mem= is
+                    meant so; all others are for all, and mem= is for 4K: larger pages
+                    have 4 times as much
+  only-4k=WHY       skipped with larger pages: why, '.' for a space
   kernel=debug|normal   only with (without) --debug
   expect=pass|CLASS a class (see lablib.py): the run's headline must be just that
   expect=fail:A|B   each of these results must be "not ok", and nothing else may be
@@ -48,9 +51,12 @@ DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
 MODULES = {"broken": "--break", "table": "--table"}
 FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
-        "with", "kernel", "expect", "may-fail", "skips", "allow", "says", "tree", "pages"}
+        "with", "kernel", "expect", "may-fail", "skips", "allow", "says", "tree", "pages",
+        "only-4k"}
 PAGES = os.environ.get("PAGES") or "4k"
-MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 1}
+MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 4}
+# Pageblocks of 512 MiB are too large for these machines.
+PAGES_FRAGMENT = {"64k": "pageblock-64k"}
 # What may come with a class, without being a second failure.
 COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "trace", "timeout", "no_verdict",
               "vm_died"}
@@ -86,10 +92,16 @@ class Entry:
         self.smp = int(self.options.get("smp", "2"))
 
     def wanted(self, debug):
-        if PAGES not in self.options.get("pages", "4k+16k").split("+"):
+        if self.options.get("pages", PAGES) != PAGES:
             return False
         kernel = self.options.get("kernel")
         return kernel is None or kernel == ("debug" if debug else "normal")
+
+    def too_large(self):
+        """Why it can't run with pages of this size, or None."""
+        if PAGES == "4k" or "only-4k" not in self.options:
+            return None
+        return self.options["only-4k"].replace(".", " ")
 
     @property
     def flavour(self):
@@ -98,7 +110,10 @@ class Entry:
     @property
     def kernel(self):
         """Which of the lab's kernels it boots."""
-        return self.flavour, self.options.get("with", "")
+        fragment = self.options.get("with")
+        if fragment is None and self.flavour == "patched":
+            fragment = PAGES_FRAGMENT.get(PAGES)
+        return self.flavour, "" if fragment in (None, "-") else fragment
 
     @property
     def module(self):
@@ -145,6 +160,7 @@ class Artifacts:
         self.boot = {}
         self.modules = {}
         self.kselftests = None
+        entries = [e for e in entries if not e.too_large()]
         if not entries:
             return
         self.qemu = os.environ.get("MTS_QEMU") or lablib.artifact("build-qemu")["last"]
@@ -288,6 +304,8 @@ def edit_tree(entry, rundir, artifacts):
 
 def run_entry(entry, rundir, artifacts, show="none"):
     """Boot it. Returns (status, verdict), status one of pass, fail, skip, setup."""
+    if entry.too_large():
+        return "skip", {"reasons": [entry.too_large()], "seconds": 0}
     os.makedirs(rundir, exist_ok=True)
     stop = threading.Event()
     if "host-kill" in entry.flags:

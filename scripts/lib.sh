@@ -172,11 +172,14 @@ private_apt_setup() {
 
 # TYPE: deb or deb-src
 private_apt_suite() {
+	# What the lab takes from Debian 12's backports, Debian 13 has itself
+	_suite=$3
+	[ "$_suite" != trixie-backports ] || _suite=trixie
 	while IFS= read -r _uri; do
 		cat <<-EOF
 			Types: $2
 			URIs: $_uri
-			Suites: $3
+			Suites: $_suite
 			Components: main
 			Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 

@@ -8,7 +8,7 @@
 #define _GNU_SOURCE
 #include "mts_contract.h"
 
-#define HUGE		(SZ_2M / mts_page_size)
+#define HUGE		(mts_huge_size / mts_page_size)
 #define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
 #define KEY(i)		(0x6272696dUL * 8 + (i) * 8)
 #define TAGS(i)		(0x74616773UL * 8 + (i) * 8)
@@ -24,8 +24,8 @@ static size_t take_huge(char **huge, size_t nr, const char *when)
 {
 	size_t pages = nr * HUGE, i;
 
-	*huge = mts_map(nr * SZ_2M, PROT_RW, MAP_NORESERVE, SZ_2M);
-	madvise(*huge, nr * SZ_2M, MADV_HUGEPAGE);
+	*huge = mts_map(nr * mts_huge_size, PROT_RW, MAP_NORESERVE, mts_huge_size);
+	madvise(*huge, nr * mts_huge_size, MADV_HUGEPAGE);
 	data_use(when);
 	for (i = 0; i < pages; i++, ++*steps)
 		mts_page_fill(*huge + i * mts_page_size, KEY(i));

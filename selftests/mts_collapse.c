@@ -51,10 +51,10 @@ static size_t check(const char *name, const struct mts_buf *b, enum what what)
 static void map_small(struct mts_buf *b)
 {
 	memset(b, 0, sizeof(*b));
-	b->pages = SZ_2M / mts_page_size;
+	b->pages = mts_huge_size / mts_page_size;
 	b->mte = true;
-	b->p = mts_map(SZ_2M, PROT_TAGGED, 0, SZ_2M);
-	madvise(b->p, SZ_2M, MADV_NOHUGEPAGE);
+	b->p = mts_map(mts_huge_size, PROT_TAGGED, 0, mts_huge_size);
+	madvise(b->p, mts_huge_size, MADV_NOHUGEPAGE);
 }
 
 /* `must`: there is nothing in the way of a huge page. */
@@ -68,8 +68,8 @@ static void test_collapse(const char *name, enum what what, bool must)
 	map_small(&b);
 	b.seed = 10 + what;
 	fill(&b, what);
-	madvise(b.p, SZ_2M, MADV_HUGEPAGE);
-	err = madvise(b.p, SZ_2M, MADV_COLLAPSE) ? errno : 0;
+	madvise(b.p, mts_huge_size, MADV_HUGEPAGE);
+	err = madvise(b.p, mts_huge_size, MADV_COLLAPSE) ? errno : 0;
 	huge = mts_is_thp(b.p);
 	bad = check(name, &b, what);
 	bad += !buf_taggable(name, &b);
@@ -81,7 +81,7 @@ static void test_collapse(const char *name, enum what what, bool must)
 	}
 	/* Tags can be written, and the pages be mapped singly again */
 	fill(&b, what);
-	mprotect(b.p, SZ_2M / 2, PROT_READ | PROT_MTE);
+	mprotect(b.p, mts_huge_size / 2, PROT_READ | PROT_MTE);
 	bad += check(name, &b, what);
 	buf_unmap(&b);
 	ktap_result(!bad, "MADV_COLLAPSE: %s", name);
@@ -99,7 +99,7 @@ static void test_khugepaged(void)
 	map_small(&b);
 	b.seed = 20;
 	fill(&b, SPARSE);
-	madvise(b.p, SZ_2M, MADV_HUGEPAGE);
+	madvise(b.p, mts_huge_size, MADV_HUGEPAGE);
 	/* Changed all the time while it is collapsed */
 	for (bad = 0, tries = 0; tries < 100 && !bad; tries++) {
 		bad += check("khugepaged", &b, SPARSE);
@@ -120,17 +120,17 @@ static void test_khugepaged(void)
 
 static void test_shmem(void)
 {
-	struct mts_buf b = { .pages = SZ_2M / mts_page_size, .mte = true };
+	struct mts_buf b = { .pages = mts_huge_size / mts_page_size, .mte = true };
 	int fd = syscall(__NR_memfd_create, "collapse", 0), err;
 	size_t bad;
 
-	if (fd < 0 || ftruncate(fd, SZ_2M))
+	if (fd < 0 || ftruncate(fd, mts_huge_size))
 		mts_die("memfd");
-	b.p = mts_map(SZ_2M, PROT_NONE, 0, SZ_2M);
-	if (mmap(b.p, SZ_2M, PROT_TAGGED, MAP_SHARED | MAP_FIXED, fd, 0) != b.p)
+	b.p = mts_map(mts_huge_size, PROT_NONE, 0, mts_huge_size);
+	if (mmap(b.p, mts_huge_size, PROT_TAGGED, MAP_SHARED | MAP_FIXED, fd, 0) != b.p)
 		mts_die("mmap");
 	buf_fill(&b, 30, true);
-	err = madvise(b.p, SZ_2M, MADV_COLLAPSE) ? errno : 0;
+	err = madvise(b.p, mts_huge_size, MADV_COLLAPSE) ? errno : 0;
 	if (err)
 		ktap_note("shared memory: %s", strerror(err));
 	bad = buf_bad("shared memory", &b);

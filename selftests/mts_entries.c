@@ -65,7 +65,7 @@ static void reserve_first(const void *p)
 
 static void make(struct entries *e, bool first, enum size size)
 {
-	size_t pages = size == PMD ? SZ_2M / mts_page_size : 256;
+	size_t pages = size == PMD ? mts_huge_size / mts_page_size : 256;
 
 	memset(e, 0, sizeof(*e));
 	e->size = size;
@@ -73,7 +73,7 @@ static void make(struct entries *e, bool first, enum size size)
 	if (online)
 		mts_release();
 	e->b.p = mts_map(pages * mts_page_size, PROT_RW, 0,
-			 size == PMD ? SZ_2M : 65536);
+			 size == PMD ? mts_huge_size : 65536);
 	madvise(e->b.p, pages * mts_page_size,
 		size == PTES ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 	buf_fill(&e->b, SEED, false);
@@ -397,7 +397,7 @@ static size_t numa_hint(const char *what, struct entries *e)
 static size_t moved(const char *what, struct entries *e)
 {
 	size_t len = e->b.pages * mts_page_size;
-	char *to = mts_map(len, PROT_NONE, 0, SZ_2M);
+	char *to = mts_map(len, PROT_NONE, 0, mts_huge_size);
 
 	if (mremap(e->b.p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
 		mts_die("mremap");

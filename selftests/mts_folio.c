@@ -95,21 +95,21 @@ static void test(const char *what, size_t folio, size_t nr)
 
 static void test_collapse(void)
 {
-	size_t pages = SZ_2M / mts_page_size;
-	char *p = mts_map(SZ_2M, PROT_TAGGED, 0, SZ_2M);
+	size_t pages = mts_huge_size / mts_page_size;
+	char *p = mts_map(mts_huge_size, PROT_TAGGED, 0, mts_huge_size);
 	long bad, untaggable;
 	int ret;
 
-	madvise(p, SZ_2M, MADV_NOHUGEPAGE);
+	madvise(p, mts_huge_size, MADV_NOHUGEPAGE);
 	set(p, 0, pages);
-	madvise(p, SZ_2M, MADV_HUGEPAGE);
-	ret = madvise(p, SZ_2M, MADV_COLLAPSE);
+	madvise(p, mts_huge_size, MADV_HUGEPAGE);
+	ret = madvise(p, mts_huge_size, MADV_COLLAPSE);
 	bad = wrong("collapse", p, 0, pages);
 	untaggable = mts_pages_untaggable("collapse", p, pages);
 	ktap_result(!bad && untaggable <= 0,
 		    "collapse of tagged pages: madvise returned %d, %s", ret,
 		    mts_is_thp(p) ? "a huge page" : "no huge page");
-	munmap(p, SZ_2M);
+	munmap(p, mts_huge_size);
 }
 
 int main(void)
@@ -124,7 +124,7 @@ int main(void)
 	if (mts_online())
 		mts_release();
 	before = mts_stat("blocks_reserved");
-	test("2 MiB", SZ_2M, 4);
+	test("huge pages", mts_huge_size, 4);
 	if (mts_mthp_enable(64)) {
 		test("64 KiB", 65536, 40);
 	} else {
@@ -134,14 +134,14 @@ int main(void)
 	test_collapse();
 	/* Tails tagged, heads not: their blocks have to come back, too. */
 	for (round = 0; round < 20; round++) {
-		size_t half = SZ_2M / 2;
+		size_t half = mts_huge_size / 2;
 		bool huge;
 		char *p = mts_map_thp(PROT_RW, &huge);
 
 		if (mprotect(p + half, half, PROT_TAGGED))
 			mts_die("mprotect");
 		set(p, half / mts_page_size, half / mts_page_size);
-		munmap(p, SZ_2M);
+		munmap(p, mts_huge_size);
 	}
 	if (!mts_online()) {
 		ktap_skip("module not online", "blocks come back");

@@ -160,7 +160,7 @@ int main(void)
 
 	mts_need_mte();
 	mts_load_regions();
-	huge = SZ_2M / mts_page_size;
+	huge = mts_huge_size / mts_page_size;
 	ktap_begin(5);
 	p = mts_map(500 * mts_page_size, PROT_TAGGED, 0, 0);
 	madvise(p, 500 * mts_page_size, MADV_NOHUGEPAGE);

@@ -63,7 +63,7 @@ int main(int argc, char **argv)
 	mts_load_regions();
 	ktap_begin(2);
 	pages = (mts_meminfo("MemFree") - MARGIN_KIB) * 1024 / mts_page_size;
-	p = mts_map(pages * mts_page_size, PROT_TAGGED, 0, SZ_2M);
+	p = mts_map(pages * mts_page_size, PROT_TAGGED, 0, mts_huge_size);
 	madvise(p, pages * mts_page_size, MADV_NOHUGEPAGE);
 	for (i = 0; i < pages; i++)
 		put(p + i * mts_page_size, i);

@@ -28,7 +28,7 @@ static void victim(u64 seed)
 	for (;;) {
 		u64 kind = mts_below(&seed, 4);
 		char *p = mts_map(len, kind == 1 ? PROT_RW : PROT_TAGGED, 0,
-				  kind == 2 ? SZ_2M : 0);
+				  kind == 2 ? mts_huge_size : 0);
 
 		madvise(p, len, kind == 2 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 		for (i = 0; i < len; i += mts_page_size) {

@@ -96,10 +96,10 @@ static void fill(struct mts_buf *b)
 /* Small pages that could become a huge one */
 static char *map_small(void)
 {
-	char *p = mts_map(SZ_2M, PROT_RW, 0, SZ_2M);
+	char *p = mts_map(mts_huge_size, PROT_RW, 0, mts_huge_size);
 	size_t i;
 
-	for (i = 0; i < SZ_2M; i += mts_page_size)
+	for (i = 0; i < mts_huge_size; i += mts_page_size)
 		p[i] = 1;
 	return p;
 }
@@ -110,7 +110,7 @@ static char *map_small(void)
  */
 static void give_back_charges(char *huge)
 {
-	if (!madvise(huge, SZ_2M, MADV_COLLAPSE))
+	if (!madvise(huge, mts_huge_size, MADV_COLLAPSE))
 		mts_die("a huge page fits");
 }
 

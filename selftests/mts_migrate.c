@@ -81,7 +81,7 @@ static void make_buffers(void)
 			close(fd);
 		} else {
 			b->p = mts_map(len, kind == LATE ? PROT_RW : PROT_TAGGED,
-				       0, SZ_2M);
+				       0, mts_huge_size);
 			madvise(b->p, len, kind == SMALL || kind == LATE ?
 				MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 		}

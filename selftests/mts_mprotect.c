@@ -86,7 +86,7 @@ static void test_anon(const char *what, size_t pages, size_t every,
 
 static void test_thp(const char *what, size_t first, size_t n)
 {
-	size_t pages = SZ_2M / mts_page_size;
+	size_t pages = mts_huge_size / mts_page_size;
 	bool huge;
 	char *p = mts_map_thp(PROT_RW, &huge);
 
@@ -94,7 +94,7 @@ static void test_thp(const char *what, size_t first, size_t n)
 		test(what, p, pages, 1, first, n);
 	else
 		ktap_skip("no huge page", "%s", what);
-	munmap(p, SZ_2M);
+	munmap(p, mts_huge_size);
 }
 
 /* One mapping tagged, the other not: the same pages. */
@@ -255,7 +255,7 @@ int main(void)
 
 	mts_need_mte();
 	mts_load_regions();
-	huge = SZ_2M / mts_page_size;
+	huge = mts_huge_size / mts_page_size;
 	ktap_begin(13);
 	test_anon("small", 3, 1, 0, 3);
 	test_anon("large", 4096, 1, 0, 4096);

@@ -647,8 +647,8 @@ static void tregion_make(enum mode kind)
 
 	switch (kind) {
 	case M_THP:
-		pages = SZ_2M / mts_page_size;
-		align = SZ_2M;
+		pages = mts_huge_size / mts_page_size;
+		align = mts_huge_size;
 		later = mts_below(&rnd, 3) == 0;
 		break;
 	case M_MTHP:
@@ -750,7 +750,7 @@ static void tregion_move(struct tregion *r)
 	if (!r->whole)
 		return;
 	to = mts_map(len, PROT_NONE, MAP_NORESERVE,
-		     r->kind == M_THP && mts_below(&rnd, 2) ? SZ_2M : 0);
+		     r->kind == M_THP && mts_below(&rnd, 2) ? mts_huge_size : 0);
 	got = mremap(r->base, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 	if (got == MAP_FAILED) {
 		munmap(to, len);

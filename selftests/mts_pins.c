@@ -168,7 +168,7 @@ static void test_offline(const char *what, bool huge)
 	memset(&b, 0, sizeof(b));
 	if (huge) {
 		b.p = mts_map_thp(PROT_TAGGED, &is_huge);
-		b.pages = SZ_2M / mts_page_size;
+		b.pages = mts_huge_size / mts_page_size;
 		b.mte = true;
 		if (!is_huge)
 			ktap_note("no huge page");

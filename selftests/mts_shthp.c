@@ -8,7 +8,7 @@
 #define _GNU_SOURCE
 #include "mts_contract.h"
 
-#define HUGE		(SZ_2M / mts_page_size)
+#define HUGE		(mts_huge_size / mts_page_size)
 #define FILE_HUGE	4
 #define KEY(i)		(0x73687468UL + (i) * 8 + 4)
 #define TAGS(i)		(0x74616770UL + (i) * 8 + 4)
@@ -22,7 +22,7 @@ static volatile u64 *steps;
 static void *map_file(int fd, size_t pages, int prot)
 {
 	size_t len = pages * mts_page_size;
-	char *p = mts_map(len, PROT_NONE, MAP_NORESERVE, SZ_2M);
+	char *p = mts_map(len, PROT_NONE, MAP_NORESERVE, mts_huge_size);
 
 	if (mmap(p, len, prot, MAP_SHARED | MAP_FIXED, fd, 0) != p)
 		mts_die("mmap");
@@ -139,7 +139,7 @@ static void test_full(void)
 	int fd;
 
 	mts_fill_begin(&fill);
-	max = mts_meminfo("MemTotal") * 1024 / SZ_2M * HUGE;
+	max = mts_meminfo("MemTotal") * 1024 / mts_huge_size * HUGE;
 	fd = make_file(max);
 	m = map_file(fd, max, PROT_RW);
 	for (pages = 0; pages < max && mts_meminfo("MemFree") > LEFT_KIB;
@@ -188,7 +188,7 @@ static void test_collapse(void)
 			mts_page_tag(q + i * mts_page_size, TAGS(i));
 			mts_page_fill(q + i * mts_page_size, KEY(i));
 		}
-		if (madvise(q, SZ_2M, MADV_COLLAPSE))
+		if (madvise(q, mts_huge_size, MADV_COLLAPSE))
 			ktap_note("round %d: MADV_COLLAPSE: %s", round,
 				  strerror(errno));
 		else
@@ -202,7 +202,7 @@ static void test_collapse(void)
 		}
 		if (mts_pages_untaggable("collapsed", q, HUGE) > 0)
 			bad++;
-		munmap(q, SZ_2M);
+		munmap(q, mts_huge_size);
 		close(fd);
 	}
 	bad += !fill_ok(&grab, GRAB_SEED);

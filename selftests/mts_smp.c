@@ -134,7 +134,7 @@ static void run(enum how h, const char *what, double seconds, bool huge)
 	how = h;
 	while (mts_now() < end && !wrong) {
 		area = mts_map(len, h == MPROTECT_RACE ? PROT_RW : PROT_TAGGED,
-			       0, huge ? SZ_2M : 0);
+			       0, huge ? mts_huge_size : 0);
 		madvise(area, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 		pthread_barrier_wait(&barrier);
 		if (h == MPROTECT_RACE)

@@ -31,7 +31,7 @@ static bool lost(char *p, size_t first, size_t n)
 {
 	size_t i;
 
-	for (i = 0; i < SZ_2M / mts_page_size; i++)
+	for (i = 0; i < mts_huge_size / mts_page_size; i++)
 		if (mts_page_bad_granule(p + i * mts_page_size,
 					 i >= first && i < first + n ?
 					 KEY(i) : 0) >= 0)
@@ -41,7 +41,7 @@ static bool lost(char *p, size_t first, size_t n)
 
 static void test(const char *what, size_t first, size_t n)
 {
-	size_t pages = SZ_2M / mts_page_size, i;
+	size_t pages = mts_huge_size / mts_page_size, i;
 	long bad = 0, untaggable;
 	bool huge;
 	char *p = mts_map_thp(PROT_RW, &huge);
@@ -57,12 +57,12 @@ static void test(const char *what, size_t first, size_t n)
 		mts_die("mprotect");
 	for (i = first; i < first + n; i++)
 		mts_page_tag(p + i * mts_page_size, KEY(i));
-	if (split(p, SZ_2M)) {
+	if (split(p, mts_huge_size)) {
 		ktap_skip("no " SPLIT, "%s", what);
 		goto out;
 	}
 	/* The others become tagged now: nothing stale may show up. */
-	if (mprotect(p, SZ_2M, PROT_TAGGED))
+	if (mprotect(p, mts_huge_size, PROT_TAGGED))
 		mts_die("mprotect");
 	if (!mts_kernel_patched() && lost(p, first, n)) {
 		ktap_skip("wrong tags, as known of the unmodified kernel",
@@ -81,17 +81,17 @@ static void test(const char *what, size_t first, size_t n)
 	ktap_result(!bad && untaggable <= 0, "%s%s", what,
 		    untaggable > 0 ? ": not taggable" : "");
 out:
-	munmap(p, SZ_2M);
+	munmap(p, mts_huge_size);
 }
 
 /* Free memory whose tags are not zero, as on any machine that runs a while. */
 static void dirty(void)
 {
-	size_t len = 24 * SZ_2M, i;
+	size_t len = ALIGN_UP(24 * SZ_2M, mts_huge_size), i;
 	char *p;
 
 	mts_thp_enable();
-	p = mts_map(len, PROT_TAGGED, 0, SZ_2M);
+	p = mts_map(len, PROT_TAGGED, 0, mts_huge_size);
 	madvise(p, len, MADV_HUGEPAGE);
 	for (i = 0; i < len; i += mts_page_size)
 		mts_page_tag(p + i, 0x64697274UL + i / 64);
@@ -104,7 +104,7 @@ int main(void)
 
 	mts_need_mte();
 	mts_load_regions();
-	pages = SZ_2M / mts_page_size;
+	pages = mts_huge_size / mts_page_size;
 	ktap_begin(5);
 	dirty();
 	test("lower half tagged", 0, pages / 2);

@@ -264,7 +264,7 @@ static void test_large(const char *what, unsigned int kib, size_t len)
 		ktap_skip("no folios of that size", "%s", what);
 		return;
 	}
-	b.p = mts_map(len, PROT_TAGGED, 0, SZ_2M);
+	b.p = mts_map(len, PROT_TAGGED, 0, mts_huge_size);
 	if (madvise(b.p, len, MADV_HUGEPAGE))
 		mts_die("MADV_HUGEPAGE");
 	buf_fill(&b, 30, true);
@@ -623,8 +623,8 @@ int main(int argc, char **argv)
 	test_round_trip(pages);
 	test_neighbours(pages / 3);
 	test_fork(pages / 2);
-	test_large("huge pages", 0, SZ_2M);
-	test_large("64 KiB folios", 64, SZ_2M);
+	test_large("huge pages", 0, mts_huge_size);
+	test_large("64 KiB folios", 64, mts_huge_size);
 	test_shmem(pages, false);
 	test_shmem(pages, true);
 	test_compaction(pages);

@@ -30,15 +30,30 @@
 
 size_t mts_page_size = 4096;
 size_t mts_page_granules = 256;
+size_t mts_huge_size = SZ_2M;
 struct mts_region mts_regions[MTS_MAX_REGIONS];
 int mts_nr_regions;
 
 static int ktap_plan, ktap_count, ktap_failed, ktap_skipped;
 
+/* What a PMD maps, if the machine has memory for more than a few of them */
+static void mts_huge_init(void)
+{
+	char text[32];
+	size_t size;
+
+	if (mts_read_file(THP_SYSFS "/hpage_pmd_size", text, sizeof(text)) <= 0)
+		return;
+	size = strtoull(text, NULL, 10);
+	if (size <= (size_t)mts_meminfo("MemTotal") * 1024 / 16)
+		mts_huge_size = size;
+}
+
 __attribute__((constructor)) static void mts_init(void)
 {
 	mts_page_size = sysconf(_SC_PAGESIZE);
 	mts_page_granules = mts_page_size / MTE_GRANULE;
+	mts_huge_init();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
@@ -936,10 +951,10 @@ void mts_balloon_inflate(struct mts_balloon *balloon)
 	long long spare = mts_meminfo("MemFree") - free_floor() -
 			  3 * mts_meminfo("CmaTotal");
 
-	balloon->len = spare > 0 ? spare * 1024 / SZ_2M * SZ_2M : 0;
+	balloon->len = spare > 0 ? spare * 1024 / mts_huge_size * mts_huge_size : 0;
 	if (!balloon->len)
 		return;
-	balloon->base = mts_map(balloon->len, PROT_RW, MAP_NORESERVE, SZ_2M);
+	balloon->base = mts_map(balloon->len, PROT_RW, MAP_NORESERVE, mts_huge_size);
 	madvise(balloon->base, balloon->len, MADV_HUGEPAGE);
 	/* Compaction moves what there is to the end of memory: tag storage */
 	mts_write_file(THP_SYSFS "/defrag", "never");
@@ -1018,7 +1033,7 @@ bool mts_is_thp(const void *addr)
 			inside = (u64)addr >= start && (u64)addr < end;
 		else if (inside &&
 			 sscanf(line, "AnonHugePages: %lu", &value) == 1)
-			huge = value >= 2048;
+			huge = value >= mts_huge_size / 1024;
 	}
 	if (f)
 		fclose(f);
@@ -1027,10 +1042,14 @@ bool mts_is_thp(const void *addr)
 
 bool mts_thp_enable(void)
 {
+	char path[128];
+
 	/* Machines with less than 512 MiB have none of it by default. */
 	mts_write_file(THP_SYSFS "/enabled", "madvise");
 	mts_write_file(THP_SYSFS "/use_zero_page", "1");
-	mts_write_file(THP_SYSFS "/hugepages-2048kB/enabled", "inherit");
+	snprintf(path, sizeof(path), THP_SYSFS "/hugepages-%zukB/enabled",
+		 mts_huge_size / 1024);
+	mts_write_file(path, "inherit");
 	/* Off, as all of THP is, on machines with less than 512 MiB. */
 	mts_write_file(THP_SYSFS "/use_zero_page", "1");
 	return !mts_write_file(THP_SYSFS "/defrag", "madvise");
@@ -1049,8 +1068,8 @@ void *mts_map_thp(int prot, bool *is_huge)
 	char *p;
 
 	mts_thp_enable();
-	p = mts_map(SZ_2M, prot, 0, SZ_2M);
-	if (madvise(p, SZ_2M, MADV_HUGEPAGE)) {
+	p = mts_map(mts_huge_size, prot, 0, mts_huge_size);
+	if (madvise(p, mts_huge_size, MADV_HUGEPAGE)) {
 		*is_huge = false;
 		return p;
 	}

@@ -46,12 +46,19 @@ typedef uint64_t u64;
 #define KSFT_SKIP		4
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
 #define SZ_2M			(2UL << 20)
+#define ALIGN_UP(x, a)		(((x) + (a) - 1) / (a) * (a))
 
 #define PROT_RW			(PROT_READ | PROT_WRITE)
 #define PROT_TAGGED		(PROT_READ | PROT_WRITE | PROT_MTE)
 
 extern size_t mts_page_size;
 extern size_t mts_page_granules;
+/*
+ * A huge page: 2 MiB with 4K pages, 32 MiB with 16K. A machine that is too small
+ * for such, as with 64K, where it has 512 MiB, has none; then it is 2 MiB, which
+ * a folio has that the contiguous bit maps.
+ */
+extern size_t mts_huge_size;
 
 /* KTAP. Every program has a fixed plan; ktap_end() returns the exit status. */
 void ktap_begin(int plan);

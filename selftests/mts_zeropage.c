@@ -26,17 +26,17 @@ static void on_alarm(int sig)
 
 static void test(const char *what, int advice, bool populate_first)
 {
-	size_t pages = SZ_2M / mts_page_size, i;
+	size_t pages = mts_huge_size / mts_page_size, i;
 	long bad = 0;
 	char *p;
 
 	alarm(60);
-	p = mts_map(SZ_2M, populate_first ? PROT_RW : PROT_TAGGED, 0, SZ_2M);
-	madvise(p, SZ_2M, advice);
+	p = mts_map(mts_huge_size, populate_first ? PROT_RW : PROT_TAGGED, 0, mts_huge_size);
+	madvise(p, mts_huge_size, advice);
 	if (populate_first) {
 		for (i = 0; i < pages; i++)
 			bad += *(volatile char *)(p + i * mts_page_size);
-		if (mprotect(p, SZ_2M, PROT_TAGGED))
+		if (mprotect(p, mts_huge_size, PROT_TAGGED))
 			mts_die("mprotect");
 	}
 	for (i = 0; i < pages && bad < 4; i++) {
@@ -49,7 +49,7 @@ static void test(const char *what, int advice, bool populate_first)
 		bad += !mts_tags_ok(what, p + i * mts_page_size,
 				    i % 3 ? 0 : KEY(i));
 	ktap_result(!bad, "%s", what);
-	munmap(p, SZ_2M);
+	munmap(p, mts_huge_size);
 	alarm(0);
 }
 
@@ -85,15 +85,15 @@ int main(void)
 	for (i = 0; i < 16; i++) {
 		size_t at;
 
-		p = mts_map(SZ_2M, PROT_TAGGED, 0, SZ_2M);
-		madvise(p, SZ_2M, MADV_HUGEPAGE);
-		for (at = 0; at < SZ_2M; at += mts_page_size)
+		p = mts_map(mts_huge_size, PROT_TAGGED, 0, mts_huge_size);
+		madvise(p, mts_huge_size, MADV_HUGEPAGE);
+		for (at = 0; at < mts_huge_size; at += mts_page_size)
 			mte_ldg(p + at);
 		/* Left mapped on purpose. */
 	}
 	after = mts_stat("blocks_reserved");
 	ktap_result(after - before <= 32,
-		    "reading 32 MiB costs no blocks: %lld before, %lld after",
-		    before, after);
+		    "reading %zu MiB costs no blocks: %lld before, %lld after",
+		    16 * mts_huge_size >> 20, before, after);
 	return ktap_end();
 }
