@@ -126,7 +126,7 @@ check "... adds up" agree
 sed 's/^/# /' $proc
 # By the next pass
 counted() {
-	[ "$(mts_stat tagged_pages)" -ge 2048 ]
+	[ "$(mts_stat tagged_pages)" -ge $((8 * 1024 / page_kib)) ]
 }
 check "... and its pages are counted" wait_for 10 counted
 check_here "data in all of tag storage" hold_start 6 fill
