@@ -601,7 +601,8 @@ static size_t core_bad(const char *path, const struct mts_buf *b)
 	for (i = 0; i < ehdr.e_phnum; i++) {
 		u64 at = (u64)b->p, off;
 		size_t page;
-		u8 tags[128];
+		/* Two in a byte; pages have up to 64 KiB */
+		u8 tags[2048];
 
 		if (pread(fd, &phdr, sizeof(phdr), ehdr.e_phoff +
 			  i * sizeof(phdr)) != sizeof(phdr))
@@ -615,8 +616,9 @@ static size_t core_bad(const char *path, const struct mts_buf *b)
 			u64 key = page % 3 ? 0 : buf_key(b, page);
 
 			off = at - phdr.p_vaddr + page * mts_page_size;
-			if (pread(fd, tags, sizeof(tags), phdr.p_offset +
-				  off / 32) != sizeof(tags))
+			if (pread(fd, tags, mts_page_granules / 2,
+				  phdr.p_offset + off / 32) !=
+			    (ssize_t)mts_page_granules / 2)
 				mts_die("core dump");
 			for (g = 0; g < mts_page_granules; g++) {
 				u8 tag = tags[g / 2] >> (g % 2 * 4) & 0xf;

@@ -17,6 +17,7 @@
 #define PAGES		64UL
 #define MERGED		512UL
 #define DATA		0x6b736d00UL
+/* Besides what may be in tag storage, which goes first */
 #define SWAP_BYTES	(32UL << 20)
 
 static long long ksm_value(const char *name)
@@ -200,7 +201,7 @@ static void test_storage(void)
 static bool swap_begin(void)
 {
 	mts_write_file("/sys/block/zram0/reset", "1");
-	return !zram_make(SWAP_BYTES) && !swapon(ZRAM, 0);
+	return !zram_make(SWAP_BYTES + mts_meminfo("CmaTotal") * 1024) && !swapon(ZRAM, 0);
 }
 
 static void swap_end(void)
