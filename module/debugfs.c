@@ -12,6 +12,27 @@
 static struct dentry *mts_dir;
 
 /**
+ * mts_copy_word() - the word that is written to a file
+ * @buf:	result: without blanks around it
+ * @text:	what is written
+ * @len:	its length
+ *
+ * Return: 0, -EINVAL for nothing, too much, or binary data.
+ */
+int mts_copy_word(char buf[MTS_WORD_SIZE], const char *text, size_t len)
+{
+	char *word;
+
+	if (!len || len >= MTS_WORD_SIZE || memchr(text, '\0', len))
+		return -EINVAL;
+	memcpy(buf, text, len);
+	buf[len] = '\0';
+	word = strim(buf);
+	memmove(buf, word, strlen(word) + 1);
+	return 0;
+}
+
+/**
  * mts_get_word() - read what is written to a file
  * @buf:	result: without blanks around it
  * @ubuf:	of write()
@@ -23,18 +44,13 @@ static struct dentry *mts_dir;
 int mts_get_word(char buf[MTS_WORD_SIZE], const char __user *ubuf, size_t len,
 		 const loff_t *pos)
 {
-	char *word;
+	char text[MTS_WORD_SIZE];
 
 	if (!len || len >= MTS_WORD_SIZE || *pos)
 		return -EINVAL;
-	if (copy_from_user(buf, ubuf, len))
+	if (copy_from_user(text, ubuf, len))
 		return -EFAULT;
-	if (memchr(buf, '\0', len))
-		return -EINVAL;
-	buf[len] = '\0';
-	word = strim(buf);
-	memmove(buf, word, strlen(word) + 1);
-	return 0;
+	return mts_copy_word(buf, text, len);
 }
 
 static int state_show(struct seq_file *m, void *v)

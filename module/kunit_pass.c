@@ -28,9 +28,8 @@ DEFINE_MUTEX(mts_state_mutex);
 bool mts_have_tags = true;
 struct mts_policy mts_policy = {
 	.data_use = MTS_DATA_BALANCED,
-	.idle_passes = 1000,
+	.release_delay_ms = 600000,
 	.evacuate_percent = 95,
-	.evacuate_batch_pages = 256,
 };
 
 /* What a look at any data block shows, and how many there were */
@@ -82,23 +81,7 @@ void mts_count_add(enum mts_stat stat, unsigned long n)
 {
 }
 
-void mts_policy_ready(unsigned int *low, unsigned int *high)
-{
-	*low = 0;
-	*high = 0;
-}
-
-unsigned int mts_take_demand(void)
-{
-	return 0;
-}
-
 unsigned long mts_evacuate(bool hurry)
-{
-	return 0;
-}
-
-unsigned long mts_make_ready(unsigned long nr)
 {
 	return 0;
 }
@@ -298,13 +281,12 @@ static void mts_pass_release(struct kunit *test)
 
 	/* Nobody says so: in turn */
 	the_look = (struct mts_look) { .free = MTS_RATIO };
-	mts_policy.idle_passes = 1;
+	mts_policy.release_delay_ms = 0;
 	while (r->nr[MTS_RESERVED] && passes++ < 4 * DIV_ROUND_UP(nr, 4096))
 		mts_pass(0);
-	mts_policy.idle_passes = 1000;
+	mts_policy.release_delay_ms = 600000;
 	KUNIT_EXPECT_EQ(test, r->nr[MTS_RELEASED], nr);
 	KUNIT_EXPECT_EQ(test, mts_survey.blocks, 0);
-	KUNIT_EXPECT_EQ(test, mts_survey.ready, 0);
 	KUNIT_EXPECT_EQ(test, mts_set_next(&r->held, 0), r->held.nr);
 	KUNIT_EXPECT_EQ(test, mts_set_next(&r->closing, 0), r->closing.nr);
 	KUNIT_EXPECT_EQ(test, mts_set_next(&r->look, 0), r->look.nr);

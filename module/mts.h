@@ -88,6 +88,7 @@
 
 struct cma;
 struct dentry;
+struct kobject;
 
 struct mts_area {
 	struct cma *cma;
@@ -139,8 +140,8 @@ static inline void mts_set_del(struct mts_set *s, unsigned long n)
  *		allocations for tags look there; mts_hint_note()
  * @refill_from: where to begin to look in @refill, for each zone
  * @requests:	a bit for each block: somebody waits for it, see reserve.c
- * @idle:	how many passes in a row have found each block without tags, up
- *		to U8_MAX
+ * @idle:	for how long passes have found each block without tags, in units
+ *		that pass.c knows, up to U8_MAX; 0 is not at all
  * @tagged:	how many pages of the data block of each reserved block had tags
  *		when it was looked at; of others 0. Passes only, as the next two
  * @free:	how many were free
@@ -361,8 +362,7 @@ enum mts_reserve_when {
 
 /* When a reserved block without tags is released */
 enum mts_release_when {
-	MTS_RELEASE_LAZY,	/* after idle_passes */
-	MTS_RELEASE_EAGER,	/* the first pass that finds it so */
+	MTS_RELEASE_LAZY,	/* after release_delay_ms */
 	MTS_RELEASE_NEVER,	/* by trigger/release only */
 };
 
@@ -371,18 +371,11 @@ enum mts_release_when {
  * @data_use:	enum mts_data_use
  * @reserve:	enum mts_reserve_when
  * @release:	enum mts_release_when
+ * @release_delay_ms: a block is released when it has been without tags for so
+ *		long: what programs free and allocate again at once stays reserved
  * @pass_interval_ms: time between two passes of the worker
- * @idle_passes: a block is released when as many passes in a row have found no
- *		tags: what programs free and allocate again at once stays reserved
- * @ready_low_blocks: make taggable free blocks when there are fewer and there
- *		is demand; of a set with the next one, see mts_policy_ready()
- * @ready_high_blocks: and up to as many
  * @evacuate_percent: a reserved block with a smaller share of its pages tagged
  *		may be emptied into others; 0 is never
- * @evacuate_batch_pages: move at most as many tagged pages in a pass, and as
- *		many others to make room for them
- * @reserve_tries: how often alloc_contig_range() is tried before a fault looks
- *		elsewhere
  * @take_back_timeout_ms: how long going offline waits for one page that can't be
  *		moved
  * @fault_wait_ms: how long a fault waits, at most, before it tries again to have
@@ -396,13 +389,9 @@ struct mts_policy {
 	unsigned int data_use;
 	unsigned int reserve;
 	unsigned int release;
+	unsigned int release_delay_ms;
 	unsigned int pass_interval_ms;
-	unsigned int idle_passes;
-	unsigned int ready_low_blocks;
-	unsigned int ready_high_blocks;
 	unsigned int evacuate_percent;
-	unsigned int evacuate_batch_pages;
-	unsigned int reserve_tries;
 	unsigned int take_back_timeout_ms;
 	unsigned int fault_wait_ms;
 	unsigned int mprotect_inplace_pages;
@@ -410,9 +399,9 @@ struct mts_policy {
 
 extern struct mts_policy mts_policy;
 extern struct tag_storage_ops mts_ops;
-void mts_policy_ready(unsigned int *low, unsigned int *high);
 void mts_policy_apply(void);
 void mts_policy_debugfs(struct dentry *parent);
+int mts_policy_sysfs(struct kobject *kobj);
 
 /* worker.c */
 void mts_policy_changed(void);
@@ -461,7 +450,6 @@ bool mts_release_more(void);
  * @sparse:	how many of these blocks are sparse, by the number of passes that have
  *		found them so, less one, and by fill
  * @sparse_free: free pages of these
- * @ready:	blocks the pages of which are all free
  * @kept_pages:	tag storage reserved for good: of the zero page, a crash kernel
  * @all_tagged_pages: pages with tags, also where the storage is kept
  * @waiting:	blocks without tags that are not released yet, but may be; of the
@@ -478,7 +466,6 @@ struct mts_survey {
 	unsigned long free_pages;
 	unsigned long sparse[MTS_SPARSE_PASSES][MTS_FILL_MAX + 1];
 	unsigned long sparse_free[MTS_SPARSE_PASSES][MTS_FILL_MAX + 1];
-	unsigned long ready;
 	unsigned long kept_pages;
 	unsigned long all_tagged_pages;
 	unsigned long waiting;
@@ -540,7 +527,7 @@ unsigned int mts_site_nr(void);
 	X(EVACUATED, "evacuated_pages")					\
 	X(CLEARED, "cleared_pages")					\
 	X(BALANCED, "balanced_pages")		/* to free storage */	\
-	X(MADE_READY, "made_ready")
+	X(MADE_READY, "made_ready")		/* for evacuation */
 
 #define MTS_STAT_ID(id, name)	MTS_STAT_##id,
 enum mts_stat {
@@ -596,7 +583,6 @@ int mts_block_reserve(struct mts_region *r, unsigned long block,
 		      enum mts_effort effort, unsigned int site);
 int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 		enum mts_effort effort, unsigned int site);
-unsigned int mts_take_demand(void);
 void mts_requests_flush(void);
 int mts_requests_init(void);
 void mts_requests_exit(void);
@@ -657,6 +643,7 @@ void mts_pm_exit(void);
 
 /* debugfs.c, regionfs.c, trigger.c, proc.c */
 #define MTS_WORD_SIZE		32
+int mts_copy_word(char buf[MTS_WORD_SIZE], const char *text, size_t len);
 int mts_get_word(char buf[MTS_WORD_SIZE], const char __user *ubuf, size_t len,
 		 const loff_t *pos);
 void mts_region_debugfs(struct dentry *parent);

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A pass: looks at the reserved blocks that have changed, gives back those whose
- * pages have no tags any more, empties those that have few, and keeps some ready.
- * When there is one is up to worker.c.
+ * pages have no tags any more, and empties those that have few. When there is one is
+ * up to worker.c.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/limits.h>
+#include <linux/math64.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/time64.h>
+#include <linux/timekeeping.h>
 
 #include "mts.h"
 
@@ -21,8 +24,12 @@
 #define MTS_LOOK_TURN		4096UL
 #define MTS_LOOK_HURRY		(16 * MTS_LOOK_TURN)
 
-/* Reservations by faults in a pass, halved with each pass that has fewer */
-static unsigned int demand_rate;
+/*
+ * Units that release_delay_ms is counted in. r->idle[] is 1 after the pass that
+ * found a block without tags, and grows by what has passed since the last pass.
+ */
+#define MTS_IDLE_UNITS		64
+
 /* Passes that had nothing to do, since one that had; read without a lock */
 static unsigned int idle_passes;
 /* Pages of reserved tag storage beyond what the tagged pages need; likewise */
@@ -52,30 +59,38 @@ static bool may_release(unsigned int flags)
 	return READ_ONCE(mts_policy.data_use) != MTS_DATA_OFF;
 }
 
-/* Another pass found no tags: has the policy had enough of them? */
-static bool is_idle(struct mts_region *r, unsigned long block)
+/* What has passed of the delay since the last pass, in its units */
+static unsigned int idle_units(unsigned int delay_ms)
 {
-	u8 idle = READ_ONCE(r->idle[block]);
+	static unsigned int last_delay_ms;
+	static u64 last;
+	u64 units, now;
 
-	if (idle < U8_MAX)
-		WRITE_ONCE(r->idle[block], ++idle);
-	return READ_ONCE(mts_policy.release) == MTS_RELEASE_EAGER ||
-		idle >= READ_ONCE(mts_policy.idle_passes);
+	lockdep_assert_held(&mts_state_mutex);
+	if (!delay_ms)
+		return 0;
+	now = div_u64(ktime_get_coarse_ns(), NSEC_PER_MSEC) * MTS_IDLE_UNITS;
+	now = div_u64(now, delay_ms);
+	units = delay_ms == last_delay_ms ? now - last : 0;
+	last = now;
+	last_delay_ms = delay_ms;
+	return min_t(u64, units, U8_MAX);
 }
 
-/* How many blocks to keep ready: as many as were needed in a pass of late */
-static unsigned int ready_target(void)
+/* Another pass found no tags: for how long is it so? */
+static bool is_idle(struct mts_region *r, unsigned long block,
+		    unsigned int units, unsigned int delay_ms)
 {
-	unsigned int low, high;
+	unsigned int idle = READ_ONCE(r->idle[block]);
 
-	mts_policy_ready(&low, &high);
-	demand_rate = max(mts_take_demand(), demand_rate / 2);
-	return clamp(demand_rate, low, high);
+	idle = idle ? min_t(unsigned int, idle + units, U8_MAX) : 1;
+	WRITE_ONCE(r->idle[block], idle);
+	return !delay_ms || idle > MTS_IDLE_UNITS;
 }
 
 /* Look at a reserved block. Return: whether it is closing now */
 static bool look_at(struct mts_region *r, unsigned long block, unsigned int flags,
-		    unsigned int keep, bool may)
+		    unsigned int units, bool may)
 {
 	bool spare = mts_block_is_spare(r, block);
 
@@ -85,23 +100,20 @@ static bool look_at(struct mts_region *r, unsigned long block, unsigned int flag
 	}
 	if (!may)
 		return false;
-	if (!spare) {
-		bool ready = r->free[block] == mts_block_data_pages(&r->geo);
-		bool keep_it = ready && mts_survey.ready <= keep;
-
-		if (keep_it || !(flags & MTS_PASS_ALL_IDLE || is_idle(r, block))) {
-			mts_survey.waiting += !keep_it;
-			/* It has no tags: again in the next pass */
-			mts_set_add(&r->look, block);
-			return false;
-		}
+	if (!spare && !(flags & MTS_PASS_ALL_IDLE) &&
+	    !is_idle(r, block, units, READ_ONCE(mts_policy.release_delay_ms))) {
+		mts_survey.waiting++;
+		/* It has no tags: again in the next pass */
+		mts_set_add(&r->look, block);
+		return false;
 	}
 	return mts_block_close(r, block);
 }
 
 /* Look at what has changed, and some more; close what is to be released */
-static unsigned long close_idle(unsigned int flags, unsigned int keep)
+static unsigned long close_idle(unsigned int flags)
 {
+	unsigned int units = idle_units(READ_ONCE(mts_policy.release_delay_ms));
 	bool all = flags & MTS_PASS_ORDER, may;
 	unsigned long block, closing = 0;
 	static bool may_before;
@@ -124,7 +136,7 @@ static unsigned long close_idle(unsigned int flags, unsigned int keep)
 			/* What changes from now on is noted again */
 			smp_mb__after_atomic();
 			if (READ_ONCE(r->state[block]) == MTS_RESERVED)
-				closing += look_at(r, block, flags, keep, may);
+				closing += look_at(r, block, flags, units, may);
 		}
 	}
 	return closing;
@@ -175,21 +187,16 @@ static unsigned long count_excess(void)
  * mts_pass() - release blocks that have no tagged page, and what goes with it
  * @flags:	MTS_PASS_*
  *
- * Without flags as the policy says, which includes to make blocks ready when
- * there is demand.
- *
  * Context: Holds mts_state_mutex. Sleeps.
  * Return: number of blocks released.
  */
 unsigned long mts_pass(unsigned int flags)
 {
 	unsigned long tagged = mts_survey.tagged_pages, closing, released = 0;
-	unsigned int keep;
 
 	lockdep_assert_held(&mts_state_mutex);
 	mts_count(MTS_STAT_RELEASE_PASSES);
-	keep = flags & MTS_PASS_ALL_IDLE ? 0 : ready_target();
-	closing = close_idle(flags, keep);
+	closing = close_idle(flags);
 	if (flags & MTS_PASS_EVACUATE && may_release(flags))
 		closing += mts_evacuate(flags & MTS_PASS_HURRY);
 	if (closing)
@@ -199,11 +206,8 @@ unsigned long mts_pass(unsigned int flags)
 		mts_pool_drain(NULL);
 	else
 		mts_pool_trim();
-	if (mts_survey.ready < keep)
-		mts_make_ready(keep);
 
-	if (closing || keep || mts_survey.waiting ||
-	    mts_survey.tagged_pages != tagged)
+	if (closing || mts_survey.waiting || mts_survey.tagged_pages != tagged)
 		WRITE_ONCE(idle_passes, 0);
 	else
 		WRITE_ONCE(idle_passes, idle_passes + 1);
@@ -254,10 +258,7 @@ static unsigned long reserved_pages(void)
  */
 bool mts_pass_has_work(void)
 {
-	unsigned int low, high;
-
-	mts_policy_ready(&low, &high);
-	return low || READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF ||
+	return READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF ||
 		reserved_pages();
 }
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Placement: tagged pages in few, full blocks, and blocks ready for more.
+ * Placement: tagged pages in few, full blocks.
  *
  * Pages for tags are taken from blocks that have some already (pool.c). What is
  * freed leaves holes, so blocks that have become sparse are emptied into others
- * here. Blocks that are free and taggable save a fault the work of reserving one;
- * how many are kept follows the demand.
+ * here.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -21,7 +20,13 @@
 /* Passes that a block is left alone for after it was to be emptied */
 #define MTS_SPARSE_BACKOFF	4
 
-/* Don't allocate more than that at a time to make blocks ready */
+/*
+ * At most as many tagged pages are moved in a pass, and as many others to make
+ * room for them.
+ */
+#define MTS_EVACUATE_BATCH	256
+
+/* Don't allocate more blocks than that at a time to move them to */
 #define MTS_READY_BATCH		256
 
 /* Nor migrate more pages */
@@ -55,7 +60,7 @@ static unsigned long nr_sparse(const unsigned long sum[MTS_SPARSE_PASSES][MTS_FI
 static bool choose_sparse(const struct mts_survey *s, unsigned long holes, bool hurry,
 			  unsigned int *limit, unsigned long *last)
 {
-	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
+	unsigned long batch = MTS_EVACUATE_BATCH;
 	unsigned long per_block, pages = 0, blocks = 0;
 	unsigned int fill;
 
@@ -128,7 +133,7 @@ static unsigned long isolate_untagged(unsigned int from, unsigned int to,
  */
 static unsigned long make_holes(const struct mts_survey *s, unsigned int limit)
 {
-	unsigned long batch = READ_ONCE(mts_policy.evacuate_batch_pages);
+	unsigned long batch = MTS_EVACUATE_BATCH;
 	unsigned int average = DIV_ROUND_UP(s->tagged_pages * MTS_FILL_MAX,
 					    s->data_pages);
 	unsigned long pages;

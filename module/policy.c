@@ -1,36 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Policy: knobs in debugfs, presets at load time. What they mean is in mts.h and
+ * Policy: knobs in sysfs and debugfs, presets. What they mean is in mts.h and
  * docs/abi.md.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/debugfs.h>
+#include <linux/gfp.h>
+#include <linux/kobject.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/seq_file.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
+#include <linux/sysfs.h>
 
 #include "mts.h"
 #include "trace.h"
 
 /**
  * struct mts_knob - a member of struct mts_policy that can be written
- * @name:	name of the file, ends in the unit
+ * @attr:	its file in sysfs; the name ends in the unit
  * @offset:	where it is in struct mts_policy
  * @min:	smallest value
  * @max:	largest value
  * @words:	names of the values from 0 to @max, NULL when they are numbers
- * @staged:	in force only after a write to "commit"
+ * @test:	not in sysfs: nothing to turn on a machine that is in use
  */
 struct mts_knob {
-	const char *name;
+	struct kobj_attribute attr;
 	size_t offset;
 	unsigned int min;
 	unsigned int max;
 	const char * const *words;
-	bool staged;
+	bool test;
 };
 
 static const char * const data_use_words[] = {
@@ -47,78 +50,64 @@ static const char * const reserve_words[] = {
 
 static const char * const release_words[] = {
 	[MTS_RELEASE_LAZY] = "lazy",
-	[MTS_RELEASE_EAGER] = "eager",
 	[MTS_RELEASE_NEVER] = "never",
 };
 
-#define MTS_CHOICE(_name)						\
-	{ .name = #_name, .offset = offsetof(struct mts_policy, _name),	\
-	  .max = ARRAY_SIZE(_name##_words) - 1, .words = _name##_words }
-#define MTS_NUMBER(_name, _min, _max)					\
-	{ .name = #_name, .offset = offsetof(struct mts_policy, _name),	\
-	  .min = (_min), .max = (_max) }
-#define MTS_STAGED(_name, _min, _max)					\
-	{ .name = #_name, .offset = offsetof(struct mts_policy, _name),	\
-	  .min = (_min), .max = (_max), .staged = true }
+static ssize_t knob_attr_show(struct kobject *kobj,
+			      struct kobj_attribute *attr, char *buf);
+static ssize_t knob_attr_store(struct kobject *kobj,
+			       struct kobj_attribute *attr, const char *buf,
+			       size_t len);
 
-static const struct mts_knob mts_knobs[] = {
-	MTS_CHOICE(data_use),
-	MTS_CHOICE(reserve),
-	MTS_CHOICE(release),
-	MTS_NUMBER(pass_interval_ms, 10, 60000),
-	MTS_NUMBER(idle_passes, 1, 100),
-	MTS_STAGED(ready_low_blocks, 0, 1 << 20),
-	MTS_STAGED(ready_high_blocks, 0, 1 << 20),
-	MTS_NUMBER(evacuate_percent, 0, 100),
-	MTS_NUMBER(evacuate_batch_pages, 1, 65536),
-	MTS_NUMBER(reserve_tries, 1, 100),
-	MTS_NUMBER(take_back_timeout_ms, 0, 600000),
-	MTS_NUMBER(fault_wait_ms, 1, 10000),
-	MTS_NUMBER(mprotect_inplace_pages, 0, 32),
+#define MTS_KNOB(_name, _min, _max, _words, _test)			\
+	{ .attr = __ATTR(_name, 0644, knob_attr_show, knob_attr_store),	\
+	  .offset = offsetof(struct mts_policy, _name),			\
+	  .min = (_min), .max = (_max), .words = (_words), .test = (_test) }
+#define MTS_CHOICE(_name, _test)					\
+	MTS_KNOB(_name, 0, ARRAY_SIZE(_name##_words) - 1, _name##_words, _test)
+#define MTS_NUMBER(_name, _min, _max, _test)				\
+	MTS_KNOB(_name, _min, _max, NULL, _test)
+
+static struct mts_knob mts_knobs[] = {
+	MTS_CHOICE(data_use, false),
+	MTS_CHOICE(reserve, false),
+	MTS_CHOICE(release, true),
+	MTS_NUMBER(release_delay_ms, 0, 600000, false),
+	MTS_NUMBER(pass_interval_ms, 10, 60000, false),
+	MTS_NUMBER(evacuate_percent, 0, 100, false),
+	MTS_NUMBER(take_back_timeout_ms, 0, 600000, false),
+	MTS_NUMBER(fault_wait_ms, 1, 10000, true),
+	MTS_NUMBER(mprotect_inplace_pages, 0, 32, true),
 };
 
 #define MTS_POLICY_DEFAULT						\
 	.data_use = MTS_DATA_BALANCED,					\
 	.reserve = MTS_RESERVE_ON_DEMAND,				\
 	.release = MTS_RELEASE_LAZY,					\
+	.release_delay_ms = 2000,					\
 	.pass_interval_ms = 250,					\
-	.idle_passes = 8,						\
-	.ready_low_blocks = 0,						\
-	.ready_high_blocks = 0,					\
 	.evacuate_percent = 95,						\
-	.evacuate_batch_pages = 256,					\
-	.reserve_tries = 3,						\
 	.take_back_timeout_ms = 4000,					\
 	.fault_wait_ms = 20,						\
 	.mprotect_inplace_pages = 2
 
 struct mts_policy mts_policy = { MTS_POLICY_DEFAULT };
 
-/* What a write to "commit" puts in force; its other members are not used */
-static struct mts_policy mts_staged = { MTS_POLICY_DEFAULT };
-
-/* Protects changes of the two, and holding it guarantees that sets agree */
-static DEFINE_SPINLOCK(mts_policy_lock);
-
 struct mts_preset {
 	const char *name;
 	struct mts_policy policy;
 };
 
-/* Sorted from "few tags, battery" over "many tags, power" to "find bugs" */
+/* Sorted from "battery" over "power" to "find bugs" */
 static const struct mts_preset mts_presets[] = {
 	{ "default", { MTS_POLICY_DEFAULT } },
 	{ "phone", {
 		.data_use = MTS_DATA_BALANCED,
 		.reserve = MTS_RESERVE_ON_DEMAND,
 		.release = MTS_RELEASE_LAZY,
+		.release_delay_ms = 2000,
 		.pass_interval_ms = 1000,
-		.idle_passes = 2,
-		.ready_low_blocks = 0,
-		.ready_high_blocks = 0,
-		.evacuate_percent = 80,
-		.evacuate_batch_pages = 256,
-		.reserve_tries = 3,
+		.evacuate_percent = 95,
 		.take_back_timeout_ms = 4000,
 		.fault_wait_ms = 20,
 		.mprotect_inplace_pages = 2,
@@ -127,13 +116,9 @@ static const struct mts_preset mts_presets[] = {
 		.data_use = MTS_DATA_BALANCED,
 		.reserve = MTS_RESERVE_ON_DEMAND,
 		.release = MTS_RELEASE_LAZY,
+		.release_delay_ms = 5000,
 		.pass_interval_ms = 250,
-		.idle_passes = 20,
-		.ready_low_blocks = 64,
-		.ready_high_blocks = 512,
-		.evacuate_percent = 50,
-		.evacuate_batch_pages = 1024,
-		.reserve_tries = 5,
+		.evacuate_percent = 90,
 		.take_back_timeout_ms = 30000,
 		.fault_wait_ms = 20,
 		.mprotect_inplace_pages = 2,
@@ -141,19 +126,21 @@ static const struct mts_preset mts_presets[] = {
 	{ "debug", {
 		.data_use = MTS_DATA_FIRST,
 		.reserve = MTS_RESERVE_ON_DEMAND,
-		.release = MTS_RELEASE_EAGER,
+		.release = MTS_RELEASE_LAZY,
+		.release_delay_ms = 0,
 		.pass_interval_ms = 10,
-		.idle_passes = 1,
-		.ready_low_blocks = 0,
-		.ready_high_blocks = 0,
 		.evacuate_percent = 100,
-		.evacuate_batch_pages = 65536,
-		.reserve_tries = 1,
 		.take_back_timeout_ms = 4000,
 		.fault_wait_ms = 20,
 		.mprotect_inplace_pages = 2,
 	} },
 };
+
+/* The one that is in force, but for knobs that were turned since */
+static const struct mts_preset *mts_preset = &mts_presets[0];
+
+/* Protects changes of the policy and of mts_preset, so that they agree */
+static DEFINE_SPINLOCK(mts_policy_lock);
 
 static unsigned int *knob_value(struct mts_policy *policy,
 				const struct mts_knob *knob)
@@ -161,19 +148,10 @@ static unsigned int *knob_value(struct mts_policy *policy,
 	return (unsigned int *)((char *)policy + knob->offset);
 }
 
-/**
- * mts_policy_ready() - how many taggable free blocks to keep
- * @low:	result: start to make more below this
- * @high:	result: stop at this, not less than @low
- *
- * Context: Any.
- */
-void mts_policy_ready(unsigned int *low, unsigned int *high)
+static unsigned int knob_of(const struct mts_policy *policy,
+			    const struct mts_knob *knob)
 {
-	spin_lock(&mts_policy_lock);
-	*low = mts_policy.ready_low_blocks;
-	*high = mts_policy.ready_high_blocks;
-	spin_unlock(&mts_policy_lock);
+	return *(const unsigned int *)((const char *)policy + knob->offset);
 }
 
 /**
@@ -196,20 +174,19 @@ void mts_policy_apply(void)
 #endif
 }
 
-static int knob_show(struct seq_file *m, void *v)
+/* The value, or all words with the one that is chosen in brackets */
+static int knob_print(const struct mts_knob *knob, char *buf)
 {
-	const struct mts_knob *knob = m->private;
 	unsigned int i, value = READ_ONCE(*knob_value(&mts_policy, knob));
+	int len = 0;
 
-	if (!knob->words) {
-		seq_printf(m, "%u\n", value);
-		return 0;
-	}
+	if (!knob->words)
+		return sysfs_emit(buf, "%u\n", value);
 	for (i = 0; i <= knob->max; i++)
-		seq_printf(m, i == value ? "%s[%s]" : "%s%s", i ? " " : "",
-			   knob->words[i]);
-	seq_putc(m, '\n');
-	return 0;
+		len += sysfs_emit_at(buf, len, i == value ? "[%s] " : "%s ",
+				     knob->words[i]);
+	buf[len - 1] = '\n';
+	return len;
 }
 
 static int knob_parse(const struct mts_knob *knob, const char *word,
@@ -231,30 +208,44 @@ static int knob_parse(const struct mts_knob *knob, const char *word,
 	return 0;
 }
 
-static ssize_t knob_write(struct file *file, const char __user *ubuf,
-			  size_t len, loff_t *pos)
+static int knob_set(const struct mts_knob *knob, const char *word)
 {
-	const struct mts_knob *knob = file_inode(file)->i_private;
-	struct mts_policy *policy = knob->staged ? &mts_staged : &mts_policy;
-	char buf[MTS_WORD_SIZE];
 	unsigned int value;
 	int ret;
 
-	ret = mts_get_word(buf, ubuf, len, pos);
+	ret = knob_parse(knob, word, &value);
 	if (ret)
 		return ret;
-	ret = knob_parse(knob, buf, &value);
-	if (ret)
-		return ret;
-
 	spin_lock(&mts_policy_lock);
-	WRITE_ONCE(*knob_value(policy, knob), value);
+	WRITE_ONCE(*knob_value(&mts_policy, knob), value);
 	spin_unlock(&mts_policy_lock);
-	if (!knob->staged) {
-		trace_policy(knob->name, value);
-		mts_policy_changed();
-	}
-	return len;
+	trace_policy(knob->attr.attr.name, value);
+	mts_policy_changed();
+	return 0;
+}
+
+static int knob_show(struct seq_file *m, void *v)
+{
+	char *buf = (char *)__get_free_page(GFP_KERNEL);
+
+	if (!buf)
+		return -ENOMEM;
+	knob_print(m->private, buf);
+	seq_puts(m, buf);
+	free_page((unsigned long)buf);
+	return 0;
+}
+
+static ssize_t knob_write(struct file *file, const char __user *ubuf,
+			  size_t len, loff_t *pos)
+{
+	char buf[MTS_WORD_SIZE];
+	int ret;
+
+	ret = mts_get_word(buf, ubuf, len, pos);
+	if (!ret)
+		ret = knob_set(file_inode(file)->i_private, buf);
+	return ret ?: len;
 }
 
 static int knob_open(struct inode *inode, struct file *file)
@@ -271,61 +262,6 @@ static const struct file_operations knob_fops = {
 	.release = single_release,
 };
 
-/* What is staged, "knob value" lines */
-static int commit_show(struct seq_file *m, void *v)
-{
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(mts_knobs); i++)
-		if (mts_knobs[i].staged)
-			seq_printf(m, "%s %u\n", mts_knobs[i].name,
-				   READ_ONCE(*knob_value(&mts_staged,
-							 &mts_knobs[i])));
-	return 0;
-}
-
-static ssize_t commit_write(struct file *file, const char __user *ubuf,
-			    size_t len, loff_t *pos)
-{
-	char buf[MTS_WORD_SIZE];
-	unsigned int i;
-	int ret;
-
-	ret = mts_get_word(buf, ubuf, len, pos);
-	if (ret)
-		return ret;
-	if (strcmp(buf, "1"))
-		return -EINVAL;
-
-	spin_lock(&mts_policy_lock);
-	if (mts_staged.ready_low_blocks > mts_staged.ready_high_blocks) {
-		spin_unlock(&mts_policy_lock);
-		return -EINVAL;
-	}
-	for (i = 0; i < ARRAY_SIZE(mts_knobs); i++)
-		if (mts_knobs[i].staged)
-			WRITE_ONCE(*knob_value(&mts_policy, &mts_knobs[i]),
-				   *knob_value(&mts_staged, &mts_knobs[i]));
-	spin_unlock(&mts_policy_lock);
-	trace_policy("commit", 1);
-	mts_policy_changed();
-	return len;
-}
-
-static int commit_open(struct inode *inode, struct file *file)
-{
-	return single_open(file, commit_show, NULL);
-}
-
-static const struct file_operations commit_fops = {
-	.owner = THIS_MODULE,
-	.open = commit_open,
-	.read = seq_read,
-	.write = commit_write,
-	.llseek = seq_lseek,
-	.release = single_release,
-};
-
 /**
  * mts_policy_debugfs() - make the directory of the knobs
  * @parent:	where
@@ -336,34 +272,123 @@ void mts_policy_debugfs(struct dentry *parent)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(mts_knobs); i++)
-		debugfs_create_file(mts_knobs[i].name, 0644, dir,
-				    (void *)&mts_knobs[i], &knob_fops);
-	debugfs_create_file("commit", 0644, dir, NULL, &commit_fops);
+		debugfs_create_file(mts_knobs[i].attr.attr.name, 0644, dir,
+				    &mts_knobs[i], &knob_fops);
 }
 
-static const struct mts_preset *mts_preset = &mts_presets[0];
+static ssize_t knob_attr_show(struct kobject *kobj,
+			      struct kobj_attribute *attr, char *buf)
+{
+	return knob_print(container_of(attr, struct mts_knob, attr), buf);
+}
+
+static ssize_t knob_attr_store(struct kobject *kobj,
+			       struct kobj_attribute *attr, const char *buf,
+			       size_t len)
+{
+	char word[MTS_WORD_SIZE];
+	int ret;
+
+	ret = mts_copy_word(word, buf, len);
+	if (!ret)
+		ret = knob_set(container_of(attr, struct mts_knob, attr), word);
+	return ret ?: len;
+}
+
+static const struct mts_preset *preset_find(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mts_presets); i++)
+		if (sysfs_streq(name, mts_presets[i].name))
+			return &mts_presets[i];
+	return NULL;
+}
+
+/* Nothing is in brackets but "changed" when a knob was turned since */
+static ssize_t preset_show(struct kobject *kobj, struct kobj_attribute *attr,
+			   char *buf)
+{
+	const struct mts_preset *preset;
+	unsigned int i;
+	int len = 0;
+
+	spin_lock(&mts_policy_lock);
+	preset = mts_preset;
+	if (memcmp(&preset->policy, &mts_policy, sizeof(mts_policy)))
+		preset = NULL;
+	spin_unlock(&mts_policy_lock);
+	for (i = 0; i < ARRAY_SIZE(mts_presets); i++)
+		len += sysfs_emit_at(buf, len,
+				     preset == &mts_presets[i] ? "[%s] " : "%s ",
+				     mts_presets[i].name);
+	len += sysfs_emit_at(buf, len, preset ? "changed\n" : "[changed]\n");
+	return len;
+}
+
+static ssize_t preset_store(struct kobject *kobj, struct kobj_attribute *attr,
+			    const char *buf, size_t len)
+{
+	const struct mts_preset *preset;
+	char word[MTS_WORD_SIZE];
+	unsigned int i;
+	int ret;
+
+	ret = mts_copy_word(word, buf, len);
+	if (ret)
+		return ret;
+	preset = preset_find(word);
+	if (!preset)
+		return -EINVAL;
+	spin_lock(&mts_policy_lock);
+	WRITE_ONCE(mts_preset, preset);
+	for (i = 0; i < ARRAY_SIZE(mts_knobs); i++)
+		WRITE_ONCE(*knob_value(&mts_policy, &mts_knobs[i]),
+			   knob_of(&preset->policy, &mts_knobs[i]));
+	spin_unlock(&mts_policy_lock);
+	trace_policy("preset", preset - mts_presets);
+	mts_policy_changed();
+	return len;
+}
+
+static struct kobj_attribute preset_attr = __ATTR_RW(preset);
+
+/**
+ * mts_policy_sysfs() - make the files of the knobs
+ * @kobj:	where
+ *
+ * Return: 0 or an error. The files go with @kobj.
+ */
+int mts_policy_sysfs(struct kobject *kobj)
+{
+	unsigned int i;
+	int ret;
+
+	ret = sysfs_create_file(kobj, &preset_attr.attr);
+	for (i = 0; i < ARRAY_SIZE(mts_knobs) && !ret; i++)
+		if (!mts_knobs[i].test)
+			ret = sysfs_create_file(kobj, &mts_knobs[i].attr.attr);
+	return ret;
+}
 
 /* At load only, before anything reads the policy */
 static int preset_set(const char *val, const struct kernel_param *kp)
 {
-	unsigned int i;
+	const struct mts_preset *preset = preset_find(val);
 
-	for (i = 0; i < ARRAY_SIZE(mts_presets); i++) {
-		if (!sysfs_streq(val, mts_presets[i].name))
-			continue;
-		mts_preset = &mts_presets[i];
-		mts_policy = mts_preset->policy;
-		mts_staged = mts_preset->policy;
-		return 0;
+	if (!preset) {
+		pr_err("preset=%.32s is not one of default, phone, server, debug; not loaded\n",
+		       val);
+		return -EINVAL;
 	}
-	pr_err("preset=%.32s is not one of default, phone, server, debug; not loaded\n",
-	       val);
-	return -EINVAL;
+	mts_preset = preset;
+	mts_policy = preset->policy;
+	return 0;
 }
 
 static int preset_get(char *buf, const struct kernel_param *kp)
 {
-	return sysfs_emit(buf, "%s\n", mts_preset->name);
+	return sysfs_emit(buf, "%s\n", READ_ONCE(mts_preset)->name);
 }
 
 static const struct kernel_param_ops preset_ops = {

@@ -37,11 +37,8 @@
  */
 #define MTS_NR_TAKERS		8
 
-/*
- * Block reservations by faults since the worker last asked. Not exact: that
- * would cost more than it is worth.
- */
-static unsigned int demand;
+/* Attempts to empty storage that is in use, where waiting is allowed */
+#define RESERVE_TRIES		3
 
 /* Grows with each request that came to a good end; what mts_wait() waits for */
 static unsigned long requests_done;
@@ -168,7 +165,7 @@ static int take_contig(unsigned long pfn, unsigned long nr)
 int mts_take_pages(unsigned long pfn, unsigned long nr, enum mts_effort effort,
 		   enum mts_op *op)
 {
-	unsigned int tries = READ_ONCE(mts_policy.reserve_tries);
+	unsigned int tries = RESERVE_TRIES;
 	unsigned long in_use;
 	int ret = -EBUSY;
 
@@ -412,7 +409,6 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	/* Its neighbours are on the way to the same end */
 	if (ret)
 		mts_pool_forget(pfn);
-	WRITE_ONCE(demand, READ_ONCE(demand) + 1);
 	mts_worker_kick();
 	return ret;
 }
@@ -523,16 +519,6 @@ static void take_requested(struct work_struct *work)
 			cond_resched();
 		}
 	}
-}
-
-/**
- * mts_take_demand() - how many blocks faults have asked for
- *
- * Return: since the last call.
- */
-unsigned int mts_take_demand(void)
-{
-	return xchg(&demand, 0);
 }
 
 /* Wait for the end of all requests; there are no new ones */

@@ -87,10 +87,7 @@ static void count_block(struct mts_survey *s, const struct mts_region *r,
 	count(&s->all_tagged_pages, r->tagged[block], add);
 	if (age == MTS_KEPT) {
 		count(&s->kept_pages, mts_block_pages(&r->geo), add);
-	} else if (!r->tagged[block]) {
-		if (r->free[block] == nr)
-			count(&s->ready, 1, add);
-	} else {
+	} else if (r->tagged[block]) {
 		count(&s->blocks, 1, add);
 		count(&s->data_pages, nr, add);
 		count(&s->tagged_pages, r->tagged[block], add);

@@ -64,20 +64,19 @@ check "release=never keeps its blocks" stays $((base + some)) 3
 check "... until they are released by hand" mts_release
 check "... all of them" at_most "$base"
 
-knob idle_passes 100
+knob release_delay_ms 60000
 knob release lazy
 check_here "memory is tagged again" tag_and_end
-# A hundred passes of 50 ms
-check "idle_passes=100 keeps its blocks" stays $((base + some)) 3
-knob idle_passes 1
-check "idle_passes=1 releases them" wait_for 10 at_most "$base"
+check "release_delay_ms=60000 keeps its blocks" stays $((base + some)) 3
+knob release_delay_ms 500
+check "release_delay_ms=500 releases them" wait_for 10 at_most "$base"
 
-knob idle_passes 100
-knob release eager
+knob release_delay_ms 60000
 check_here "memory is tagged once more" tag_and_end
-check "release=eager releases them" wait_for 4 at_most "$base"
+knob release_delay_ms 0
+check "release_delay_ms=0 releases them" wait_for 4 at_most "$base"
 
-knob release lazy
+knob release_delay_ms 60000
 # The lists of CPUs are filled with up to 2,016 pages at a time, and what is on them
 # comes first, whatever the policy is now. They get shorter when they aren't used.
 used_first() {
@@ -120,7 +119,7 @@ hardly_any_released() {
 knob data_use off
 check "data_use=off: all of it is taken" wait_for 20 hardly_any_released
 knob data_use balanced
-knob idle_passes 1
+knob release_delay_ms 100
 check "data_use=balanced: it is lent again" wait_for 20 at_most "$base"
 
 knob reserve at-first-use

@@ -517,11 +517,6 @@ static bool policy_has(const char *knob, const char *word)
 /* Does the policy have blocks reserved that nothing with tags needs? */
 static bool reserves_ahead(void)
 {
-	char text[32];
-
-	if (mts_read_file(MTS_DEBUGFS "/policy/ready_high_blocks", text,
-			  sizeof(text)) > 0 && strtoul(text, NULL, 0))
-		return true;
 	return policy_has("data_use", "[off]") ||
 	       policy_has("reserve", "[at-first-use]");
 }

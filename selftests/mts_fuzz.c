@@ -45,7 +45,6 @@ struct input {
 
 static struct file files[MAX_FILES];
 static int nr_files;
-static int commit = -1;
 static atomic_bool quit;
 static u64 seed = 1;
 
@@ -58,8 +57,6 @@ static void add_file(const char *dir, const char *name, bool knob)
 	snprintf(f->path, sizeof(f->path), "%s/%s", dir, name);
 	snprintf(f->name, sizeof(f->name), "%.63s", name);
 	f->knob = knob;
-	if (!strcmp(name, "commit"))
-		commit = nr_files;
 	nr_files++;
 }
 
@@ -90,7 +87,7 @@ static void input_init(struct input *in)
 
 static const char * const words[] = {
 	"last-resort", "balanced", "first", "off", "on-demand", "at-first-use",
-	"lazy", "eager", "never", "online", "offline", "[lazy]", "lazy eager",
+	"lazy", "never", "phone", "server", "online", "offline", "[lazy]", "lazy eager",
 	"LAZY", "on", "yes", "1", "0", "-", "+1", "0x", "1 ", " 1", "\t7\n",
 	"1\n2", "%s%n", "../../state", "1,2", "1.5", "1e9", "NaN", "",
 };
@@ -186,22 +183,10 @@ static bool shows(const struct file *f, const char *word)
 {
 	char text[MAX_TEXT], choice[MAX_TEXT + 2], *end;
 
-	if (commit >= 0 && f == &files[commit])
-		return !strcmp(word, "1");
 	read_value(f, text);
 	if (strchr(text, '[')) {
 		snprintf(choice, sizeof(choice), "[%s]", word);
 		return strstr(text, choice);
-	}
-	if (!strncmp(f->name, "ready_", 6)) {
-		/* Staged: the other file has it */
-		char staged[MAX_TEXT], *p;
-
-		read_value(&files[commit], staged);
-		p = strstr(staged, f->name);
-		if (!p)
-			return false;
-		snprintf(text, sizeof(text), "%s", p + strlen(f->name) + 1);
 	}
 	errno = 0;
 	return strtoul(word, &end, 0) == strtoul(text, NULL, 10) && !*end &&
@@ -297,8 +282,7 @@ static long alone(double seconds)
 			bad++;
 		}
 		for (i = 0; i < nr_files; i++) {
-			/* What may change: the file, its set, and by commit all */
-			if (taken && (i == k || i == commit || k == commit))
+			if (taken && i == k)
 				continue;
 			if (strcmp(before[i], after[i])) {
 				describe(taken ? "changes another file" :
@@ -351,14 +335,14 @@ static void together(double seconds)
 /* Every value can be written again: it is one that the file would take. */
 static long in_range(void)
 {
-	char text[MAX_TEXT], low[MAX_TEXT], high[MAX_TEXT];
+	char text[MAX_TEXT];
 	long bad = 0;
 	int i;
 
 	for (i = 0; i < nr_files; i++) {
 		char *from, *to;
 
-		if (!files[i].knob || i == commit)
+		if (!files[i].knob)
 			continue;
 		read_value(&files[i], text);
 		from = strchr(text, '[');
@@ -373,12 +357,6 @@ static long in_range(void)
 			ktap_note("%s: %s", files[i].path, from);
 			bad++;
 		}
-	}
-	mts_read_file(POLICY "/ready_low_blocks", low, sizeof(low));
-	mts_read_file(POLICY "/ready_high_blocks", high, sizeof(high));
-	if (atol(low) > atol(high)) {
-		ktap_note("marks: %s above %s", low, high);
-		bad++;
 	}
 	return bad;
 }

@@ -99,7 +99,7 @@ check_here "... it ends" hold_finish 5
 check "... its blocks are released" wait_for 20 at_most "$base"
 check "... and the passes end" passes_end
 
-knob idle_passes 100
+knob release_delay_ms 60000
 check_here "memory is tagged for a moment" tag_and_end
 released_by_pressure() {
 	pressure
@@ -117,7 +117,7 @@ check_here "... the tags are right" hold_finish 6
 check "... by hand all is released" mts_release
 check "... all of it" at_most "$base"
 knob release lazy
-knob idle_passes 8
+knob release_delay_ms 2000
 
 note_counts
 knob data_use off

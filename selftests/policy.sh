@@ -9,9 +9,8 @@ dir=$MTS_DEBUGFS/policy
 # All knobs in one line
 knobs() {
 	for knob in "$dir"/*; do
-		[ "$knob" = "$dir/commit" ] || echo "${knob##*/}=$(cat "$knob")"
+		echo "${knob##*/}=$(cat "$knob")"
 	done
-	cat "$dir/commit"
 }
 
 put() {
@@ -59,7 +58,7 @@ unload() {
 	wait_for 20 mts_offline && mts_unload
 }
 
-ktap_plan 25
+ktap_plan 19
 
 if mts_load preset=tablet 2>/dev/null; then
 	ktap_fail "an unknown preset refuses the load"
@@ -74,9 +73,9 @@ fi
 for preset in phone server debug; do
 	check "preset=$preset loads" mts_load preset=$preset
 	case $preset in
-	phone) set -- pass_interval_ms 1000 release "[lazy] eager never" ;;
-	server) set -- idle_passes 20 ready_low_blocks 64 ready_high_blocks 512 ;;
-	debug) set -- release "lazy [eager] never" \
+	phone) set -- pass_interval_ms 1000 release "[lazy] never" ;;
+	server) set -- release_delay_ms 5000 take_back_timeout_ms 30000 ;;
+	debug) set -- release_delay_ms 0 \
 		data_use "last-resort balanced [first] off" ;;
 	esac
 	check "... its knobs" has $preset "$@"
@@ -84,10 +83,9 @@ for preset in phone server debug; do
 done
 check "the module loads without one" mts_load
 check "... its knobs" has default data_use "last-resort [balanced] first off" \
-	reserve "[on-demand] at-first-use" release "[lazy] eager never" \
-	pass_interval_ms 250 idle_passes 8 ready_low_blocks 0 \
-	ready_high_blocks 0 evacuate_percent 95 evacuate_batch_pages 256 \
-	reserve_tries 3 take_back_timeout_ms 4000 mprotect_inplace_pages 2
+	reserve "[on-demand] at-first-use" release "[lazy] never" \
+	release_delay_ms 2000 pass_interval_ms 250 evacuate_percent 95 \
+	take_back_timeout_ms 4000 fault_wait_ms 20 mprotect_inplace_pages 2
 if (echo phone >/sys/module/mte_tag_storage/parameters/preset) 2>/dev/null; then
 	ktap_fail "preset can't be written"
 else
@@ -97,22 +95,12 @@ fi
 check "a number" set_to pass_interval_ms 500 500
 check "... in hex, with a newline" set_to pass_interval_ms "0x20
 " 32
-check "a word" set_to release eager "lazy [eager] never"
-check "wrong words are refused" refuses release " " lazyeager "[lazy]" 1 \
-	"lazy eager" "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+check "a word" set_to release never "lazy [never]"
+check "wrong words are refused" refuses release " " lazynever "[lazy]" 1 \
+	"lazy never" eager "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 check "wrong numbers are refused" refuses pass_interval_ms " " 9 60001 -1 \
 	4294967306 99999999999999999999 1e3 "10 20" "10x" x \
 	0000000000000000000000000000000000000000000000010
 
-stage() {
-	put ready_low_blocks 100 && put ready_high_blocks 200 &&
-		has default ready_low_blocks 0 ready_high_blocks 0
-}
-check "a set is staged" stage
-check "... and committed" set_to commit 1 "ready_low_blocks 100
-ready_high_blocks 200"
-check "... all of it" has default ready_low_blocks 100 ready_high_blocks 200
-check "low marks above high ones" put ready_low_blocks 300
-check "... are not committed" refuses commit 1 0 2 " " yes
 check "offline and rmmod" unload
 ktap_done

@@ -147,7 +147,8 @@ if [ "$(mts_stat migrated_pages)" -gt 0 ] && grep -qE '^reserve_(moved|slow) ' $
 else
 	ktap_fail "... pages were moved, and it took time" "$(grep . $MTS_DEBUGFS/stats)"
 fi
-echo eager >$MTS_DEBUGFS/policy/release
+echo lazy >$MTS_DEBUGFS/policy/release
+echo 0 >$MTS_DEBUGFS/policy/release_delay_ms
 echo 10 >$MTS_DEBUGFS/policy/pass_interval_ms
 ./mts_smp 1 >/dev/null 2>&1 &
 load=$!

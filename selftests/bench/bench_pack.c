@@ -260,7 +260,7 @@ int exit_main(int argc, char **argv)
 		bench_make_file(argv[2], PRESSURE_FILE);
 		bench_write("/proc/sys/vm/drop_caches", "3");
 		/* Nothing else releases */
-		bench_write(MTS_DEBUGFS "/policy/idle_passes", "100");
+		bench_write(MTS_DEBUGFS "/policy/release_delay_ms", "60000");
 	}
 	mts_release();
 	goal = mts_stat("released_bytes");
