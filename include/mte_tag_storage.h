@@ -12,6 +12,7 @@
 /* First lines of the statistics, the histograms and the account of sites */
 #define MTS_STATS_HEADER	"mts-stats 1"
 #define MTS_LATENCY_HEADER	"mts-latency 1"
+#define MTS_CALLS_HEADER	"mts-calls 1"
 #define MTS_PROC_HEADER		"mte_tag_storage - version: 1.0"
 
 /* Data pages served by one page of tag storage, for any page size */

@@ -67,18 +67,8 @@ static ssize_t state_write(struct file *file, const char __user *ubuf,
 	int ret;
 
 	ret = mts_get_word(buf, ubuf, len, pos);
-	if (ret)
-		return ret;
-
-	if (!strcmp(buf, "online"))
-		ret = mts_online();
-	else if (!strcmp(buf, "offline"))
-		ret = mts_offline();
-	else
-		ret = -EINVAL;
-	/* Also a task that is to be frozen has a signal: go on after that */
-	if (ret == -EINTR)
-		ret = -ERESTARTSYS;
+	if (!ret)
+		ret = mts_set_state(buf);
 	return ret ?: len;
 }
 
@@ -110,6 +100,13 @@ static int latency_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(latency);
 
+static int calls_show(struct seq_file *m, void *v)
+{
+	mts_site_calls_show(m);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(calls);
+
 static int drain_progress_show(struct seq_file *m, void *v)
 {
 	mts_offline_show(m);
@@ -123,6 +120,7 @@ void mts_debugfs_init(void)
 	debugfs_create_file("state", 0644, mts_dir, NULL, &state_fops);
 	debugfs_create_file("stats", 0444, mts_dir, NULL, &stats_fops);
 	debugfs_create_file("latency", 0444, mts_dir, NULL, &latency_fops);
+	debugfs_create_file("calls", 0400, mts_dir, NULL, &calls_fops);
 	debugfs_create_file("drain_progress", 0400, mts_dir, NULL,
 			    &drain_progress_fops);
 	mts_region_debugfs(mts_dir);

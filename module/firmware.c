@@ -276,6 +276,26 @@ static int __init probe_ranges(void)
 	return 0;
 }
 
+/* Tag storage of memory that isn't the kernel's is kept: how much is it? */
+static void __init warn_foreign(void)
+{
+	unsigned long block, kept = 0;
+	struct mts_region *r;
+	unsigned int i;
+
+	for_each_mts_region(r, i) {
+		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
+			if (mts_is_foreign_memory(mts_block_data_pfn(&r->geo, block),
+						  mts_block_data_pages(&r->geo)))
+				kept += mts_block_pages(&r->geo);
+			cond_resched();
+		}
+	}
+	if (kept)
+		pr_info("%lu KiB of tag storage are kept reserved: they serve memory that the kernel may not use (no-map memory of firmware or a hypervisor). If nobody uses tags there, describe less tagged-memory\n",
+			kept << (PAGE_SHIFT - 10));
+}
+
 /* Only whole pageblocks can be lent, and with large pages these are large */
 static void __init warn_static(void)
 {
@@ -288,6 +308,7 @@ static void __init warn_static(void)
 		for (j = 0; j < r->nr_areas; j++)
 			lent += r->areas[j].nr_pages;
 	}
+	warn_foreign();
 	if (lent >= pages / 2)
 		return;
 	pr_warn("only %lu of %lu KiB of tag storage can be lent: whole pageblocks, which have %lu KiB in this kernel. A larger carve-out that is aligned to them gives more\n",

@@ -6,8 +6,8 @@
  * (its books), survey.c and set.c (what passes need of them), block.c (what happens
  * to a block), look.c (its pages), reserve.c, repeat.c, pass.c, offline.c, worker.c
  * (when), placement.c (where), pm.c (other kernels), the control plane
- * (policy.c, stats.c, debugfs.c, regionfs.c, trigger.c, proc.c). The design is in
- * mts.h.
+ * (policy.c, stats.c, sysfs.c, debugfs.c, regionfs.c, trigger.c, proc.c). The
+ * design is in mts.h.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -15,6 +15,7 @@
 #include <linux/kasan-enabled.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/string.h>
 #include <linux/suspend.h>
 #include <linux/tag_storage.h>
 
@@ -178,6 +179,25 @@ int mts_offline(void)
 	return ret;
 }
 
+/**
+ * mts_set_state() - go where a word that was written to a file says
+ * @word:	"online" or "offline"
+ *
+ * Context: Process context, sleeps.
+ * Return: 0 or an error for write().
+ */
+int mts_set_state(const char *word)
+{
+	int ret = -EINVAL;
+
+	if (!strcmp(word, "online"))
+		ret = mts_online();
+	else if (!strcmp(word, "offline"))
+		ret = mts_offline();
+	/* Also a task that is to be frozen has a signal: go on after that */
+	return ret == -EINTR ? -ERESTARTSYS : ret;
+}
+
 static int __init mts_init(void)
 {
 	int ret;
@@ -214,6 +234,7 @@ static int __init mts_init(void)
 	ret = mts_online();
 	if (ret)
 		goto exit_pm;
+	mts_sysfs_init();
 	mts_debugfs_init();
 	return 0;
 
@@ -238,6 +259,7 @@ module_init(mts_init);
 static void __exit mts_exit(void)
 {
 	mts_debugfs_exit();
+	mts_sysfs_exit();
 	mts_pm_exit();
 	mts_proc_exit();
 	mts_worker_exit();
@@ -250,4 +272,5 @@ module_exit(mts_exit);
 
 MODULE_DESCRIPTION("Lends Arm MTE tag storage to the page allocator");
 MODULE_LICENSE("GPL");
+MODULE_VERSION(MTS_VERSION);
 MODULE_IMPORT_NS(TAG_STORAGE);

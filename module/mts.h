@@ -201,6 +201,7 @@ extern struct mutex mts_state_mutex;
 bool mts_is_online(void);
 int mts_online(void);
 int mts_offline(void);
+int mts_set_state(const char *word);
 
 /*
  * Can memory have tags? Not without MTE, or where it is switched off. The kernel's
@@ -495,6 +496,7 @@ int mts_site_region_init(struct mts_region *r);
 struct seq_file;
 void mts_site_show(struct seq_file *m, unsigned int site);
 unsigned int mts_site_nr(void);
+void mts_site_calls_show(struct seq_file *m);
 
 /* stats.c */
 #define MTS_STATS(X)							\
@@ -558,6 +560,9 @@ void mts_latency(enum mts_op op, u64 ns);
 void mts_latency_show(struct seq_file *m);
 void mts_stats_show(struct seq_file *m);
 void mts_stats_pages(unsigned long pages[MTS_NR_STATES]);
+unsigned long mts_stats_free_pages(void);
+u64 mts_stats_count(enum mts_stat stat);
+u64 mts_stats_reserve_failed(void);
 
 static inline void mts_count(enum mts_stat stat)
 {
@@ -599,6 +604,8 @@ void mts_offline_start(void);
 void mts_offline_finish(int ret);
 void mts_offline_reset(bool releasing);
 void mts_offline_show(struct seq_file *m);
+u64 mts_drain_blocks_left(void);
+const char *mts_drain_state(const char **reason);
 
 /* scrub_check.c */
 int mts_scrub_check(unsigned long nr);
@@ -641,7 +648,7 @@ static inline bool mts_is_kept_memory(unsigned long pfn, unsigned long nr_pages)
 int mts_pm_init(void);
 void mts_pm_exit(void);
 
-/* debugfs.c, regionfs.c, trigger.c, proc.c */
+/* sysfs.c, debugfs.c, regionfs.c, trigger.c, proc.c */
 #define MTS_WORD_SIZE		32
 int mts_copy_word(char buf[MTS_WORD_SIZE], const char *text, size_t len);
 int mts_get_word(char buf[MTS_WORD_SIZE], const char __user *ubuf, size_t len,
@@ -650,6 +657,8 @@ void mts_region_debugfs(struct dentry *parent);
 void mts_trigger_debugfs(struct dentry *parent);
 void mts_debugfs_init(void);
 void mts_debugfs_exit(void);
+void mts_sysfs_init(void);
+void mts_sysfs_exit(void);
 int mts_proc_init(void);
 void mts_proc_exit(void);
 

@@ -197,14 +197,41 @@ void mts_offline_reset(bool releasing)
 	spin_unlock(&drain_lock);
 }
 
-/* "key value" lines */
-void mts_offline_show(struct seq_file *m)
+static struct drain drain_now(void)
 {
 	struct drain d;
 
 	spin_lock(&drain_lock);
 	d = drain;
 	spin_unlock(&drain_lock);
+	return d;
+}
+
+/**
+ * mts_drain_state() - how far going offline is
+ * @reason:	result: what holds it up, or NULL
+ *
+ * Context: Any.
+ */
+const char *mts_drain_state(const char **reason)
+{
+	struct drain d = drain_now();
+
+	*reason = d.reason;
+	return drain_state_names[d.state];
+}
+
+/* How many blocks are still to be taken back; 0 while nobody wants them */
+u64 mts_drain_blocks_left(void)
+{
+	return drain_now().total ? blocks_left() : 0;
+}
+
+/* "key value" lines */
+void mts_offline_show(struct seq_file *m)
+{
+	struct drain d = drain_now();
+
 	seq_printf(m, "state %s\n", drain_state_names[d.state]);
 	seq_printf(m, "blocks_total %lu\n", d.total);
 	seq_printf(m, "blocks_left %lu\n", d.total ? blocks_left() : 0);

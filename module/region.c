@@ -179,6 +179,8 @@ int mts_regions_register(void)
 				pr_err("can't register %lu KiB at %pa as a CMA area: %pe\n",
 				       area->nr_pages << (PAGE_SHIFT - 10),
 				       &base, cma);
+				if (cma == ERR_PTR(-ENOSPC))
+					pr_err("no CMA area is left: the kernel needs a larger CONFIG_CMA_AREAS\n");
 				mts_regions_unregister();
 				return PTR_ERR(cma);
 			}

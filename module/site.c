@@ -199,17 +199,34 @@ unsigned int mts_site_nr(void)
 	return smp_load_acquire(&mts_nr_sites);
 }
 
-/* The line of a site in /proc/mte_tag_storage, in the format of /proc/allocinfo */
+/*
+ * The line of a site in /proc/mte_tag_storage, in the format of /proc/allocinfo: what
+ * is held now, and in how many blocks.
+ */
 void mts_site_show(struct seq_file *m, unsigned int site)
 {
 	const struct mts_site *s = &mts_sites[site];
-	unsigned long pages = 0;
+	unsigned long blocks = 0, pages = 0;
 	struct mts_region *r;
 	unsigned int i;
 
-	for_each_mts_region(r, i)
-		pages += READ_ONCE(r->nr_site[site]) << r->geo.block_order;
-	seq_printf(m, "%12lu %8llu %s:0 func:%s\n", pages << PAGE_SHIFT,
-		   (u64)atomic64_read(&s->calls),
+	for_each_mts_region(r, i) {
+		unsigned long nr = READ_ONCE(r->nr_site[site]);
+
+		blocks += nr;
+		pages += nr << r->geo.block_order;
+	}
+	seq_printf(m, "%12lu %8lu %s:0 func:%s\n", pages << PAGE_SHIFT, blocks,
 		   s->ours ? KBUILD_MODNAME : "vmlinux", s->func);
+}
+
+/* How often each of them has asked since the module was loaded */
+void mts_site_calls_show(struct seq_file *m)
+{
+	unsigned int i, nr = mts_site_nr();
+
+	seq_puts(m, MTS_CALLS_HEADER "\n");
+	for (i = 1; i < nr; i++)
+		seq_printf(m, "%s %llu\n", mts_sites[i].func,
+			   (u64)atomic64_read(&mts_sites[i].calls));
 }

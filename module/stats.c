@@ -6,8 +6,11 @@
 #include <linux/log2.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/mmzone.h>
 #include <linux/percpu.h>
+#include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/vmstat.h>
 
 #include "mts.h"
 
@@ -47,7 +50,13 @@ void mts_count_add(enum mts_stat stat, unsigned long n)
 	this_cpu_add(mts_counters[stat], n);
 }
 
-static u64 sum_of(enum mts_stat stat)
+/**
+ * mts_stats_count() - how many events there were
+ * @stat:	what
+ *
+ * Context: Any.
+ */
+u64 mts_stats_count(enum mts_stat stat)
 {
 	u64 sum = 0;
 	int cpu;
@@ -134,6 +143,95 @@ void mts_stats_pages(unsigned long pages[MTS_NR_STATES])
 	}
 }
 
+/* Attempts to have the storage of a block that failed, for whatever reason */
+u64 mts_stats_reserve_failed(void)
+{
+	return mts_stats_count(MTS_STAT_RESERVE_FAILED_BUSY) +
+		mts_stats_count(MTS_STAT_RESERVE_FAILED_RECLAIM) +
+		mts_stats_count(MTS_STAT_RESERVE_FAILED_NOMEM) +
+		mts_stats_count(MTS_STAT_RESERVE_FAILED_KILLED);
+}
+
+/* Pages of a zone in our areas */
+static unsigned long zone_lent_pages(const struct zone *zone)
+{
+	unsigned long nr = 0;
+	struct mts_region *r;
+	unsigned int i, j;
+
+	for_each_mts_region(r, i)
+		for (j = 0; j < r->nr_areas; j++)
+			if (READ_ONCE(r->areas[j].cma) &&
+			    page_zone(pfn_to_page(r->areas[j].pfn)) == zone)
+				nr += r->areas[j].nr_pages;
+	return nr;
+}
+
+/* Free pages of an area; what is on the free lists may change meanwhile */
+static unsigned long area_free_pages(const struct mts_area *area)
+{
+	unsigned long pfn = area->pfn, end = pfn + area->nr_pages;
+	unsigned long nr, n = 0;
+
+	for (; pfn < end; pfn += nr) {
+		struct page *page = pfn_to_page(pfn);
+		unsigned long order;
+
+		nr = 1;
+		if (PageBuddy(page)) {
+			order = READ_ONCE(page->private);
+			if (order <= MAX_PAGE_ORDER)
+				nr = min(1UL << order, end - pfn);
+			n += nr;
+		}
+		cond_resched();
+	}
+	return n;
+}
+
+static unsigned long zone_free_pages(const struct zone *zone)
+{
+	unsigned long n = 0;
+	struct mts_region *r;
+	unsigned int i, j;
+
+	for_each_mts_region(r, i)
+		for (j = 0; j < r->nr_areas; j++)
+			if (page_zone(pfn_to_page(r->areas[j].pfn)) == zone)
+				n += area_free_pages(&r->areas[j]);
+	return n;
+}
+
+/**
+ * mts_stats_free_pages() - how much of the released storage is free?
+ *
+ * The kernel counts free pages of all CMA areas of a zone together. Only where
+ * others have areas in the zone, too, it takes a look at the pages. Those on
+ * per-CPU lists count as in use.
+ *
+ * Context: Process context, sleeps.
+ */
+unsigned long mts_stats_free_pages(void)
+{
+	unsigned long lent, n = 0;
+	struct zone *zone;
+	int nid, z;
+
+	for_each_online_node(nid) {
+		for (z = 0; z < MAX_NR_ZONES; z++) {
+			zone = &NODE_DATA(nid)->node_zones[z];
+			lent = zone_lent_pages(zone);
+			if (!lent)
+				continue;
+			if (lent == zone_cma_pages(zone))
+				n += zone_page_state(zone, NR_FREE_CMA_PAGES);
+			else
+				n += zone_free_pages(zone);
+		}
+	}
+	return n;
+}
+
 static void show_bytes(struct seq_file *m, const char *key,
 		       unsigned long pages)
 {
@@ -144,7 +242,7 @@ static void show_bytes(struct seq_file *m, const char *key,
 void mts_stats_show(struct seq_file *m)
 {
 	unsigned long nr[MTS_NR_STATES] = {}, pages[MTS_NR_STATES] = {};
-	unsigned long nr_total = 0, pages_total = 0;
+	unsigned long nr_total = 0, pages_total = 0, free;
 	unsigned long tagged = READ_ONCE(mts_survey.all_tagged_pages);
 	struct mts_latency sum = {};
 	struct mts_region *r;
@@ -172,18 +270,18 @@ void mts_stats_show(struct seq_file *m)
 	show_bytes(m, "static", pages[MTS_STATIC]);
 	show_bytes(m, "reserved", pages[MTS_RESERVED] + pages[MTS_CLOSING] +
 		   pages[MTS_CHANGING]);
-	show_bytes(m, "released", pages[MTS_RELEASED] + pages[MTS_SPARE]);
+	pages[MTS_RELEASED] += pages[MTS_SPARE];
+	free = min(mts_stats_free_pages(), pages[MTS_RELEASED]);
+	show_bytes(m, "released", pages[MTS_RELEASED]);
+	show_bytes(m, "released_used", pages[MTS_RELEASED] - free);
+	show_bytes(m, "released_free", free);
 	show_bytes(m, "bad", pages[MTS_BAD]);
 	seq_printf(m, "tagged_pages %lu\n", tagged);
 	show_bytes(m, "tagged", tagged);
 	for (i = 0; i < MTS_NR_STATS; i++)
-		seq_printf(m, "%s %llu\n", mts_stat_names[i], sum_of(i));
+		seq_printf(m, "%s %llu\n", mts_stat_names[i], mts_stats_count(i));
 	seq_printf(m, "faults_repeated_max %u\n", mts_repeated_max());
-	seq_printf(m, "reserve_failed %llu\n",
-		   sum_of(MTS_STAT_RESERVE_FAILED_BUSY) +
-		   sum_of(MTS_STAT_RESERVE_FAILED_RECLAIM) +
-		   sum_of(MTS_STAT_RESERVE_FAILED_NOMEM) +
-		   sum_of(MTS_STAT_RESERVE_FAILED_KILLED));
+	seq_printf(m, "reserve_failed %llu\n", mts_stats_reserve_failed());
 	sum_latency(&sum, MTS_OP_RESERVE_FAST);
 	sum_latency(&sum, MTS_OP_RESERVE_MOVED);
 	sum_latency(&sum, MTS_OP_RESERVE_SLOW);

@@ -11,14 +11,14 @@ params=/sys/module/mte_tag_storage/parameters
 # The table, as "path|mode|format|range|default". N stands for each region.
 table() {
 	awk -F' *[|] *' '$2 ~ /^`/ && $3 ~ /^0[0-7]+$/ {
-		gsub(/`/, "", $2); sub(/^debugfs/, dir, $2)
+		gsub(/`/, "", $2); sub(/^debugfs/, dir, $2); sub(/^sysfs/, sys, $2)
 		n = $2 ~ /\/N\// ? regions : 1
 		for (i = 0; i < n; i++) {
 			path = $2
 			sub(/\/N\//, "/" i "/", path)
 			print path "|" $3 "|" $4 "|" $5 "|" $6
 		}
-	}' dir="$MTS_DEBUGFS" regions="$1" $doc
+	}' dir="$MTS_DEBUGFS" sys="$MTS_SYSFS" regions="$1" $doc
 }
 
 # What the format promises: a regular expression that each line matches
@@ -26,6 +26,7 @@ lines_of() {
 	case $1 in
 	number) echo '^[0-9]+$' ;;
 	stats) echo '^(mts-stats 1|[a-z_]+ (0x)?[0-9a-z-]+)$' ;;
+	calls) echo '^(mts-calls 1|[a-z_0-9]+ [0-9]+)$' ;;
 	latency) echo '^(mts-latency 1|[a-z_]+ [0-9]+ [0-9]+)$' ;;
 	table) echo '^(# region .*|[0-9]+ 0x[0-9a-f]+-0x[0-9a-f]+ 0x[0-9a-f]+-0x[0-9a-f]+ [0-9]+ [0-9]+ [^ ]+( [0-9]+)+)$' ;;
 	range) echo '^0x[0-9a-f]+-0x[0-9a-f]+$' ;;
@@ -114,6 +115,11 @@ default_ok() {
 words_ok() {
 	same "$range" "$(tr -d '[]' <"$file")" || return 1
 	for _word in $range $default; do
+		# What the file shows when it is none of the others
+		if [ "$_word" = changed ]; then
+			refuses "$_word" || return 1
+			continue
+		fi
 		takes "$_word" || return 1
 		case " $(cat "$file") " in
 		*" [$_word] "*) ;;
@@ -181,7 +187,7 @@ done </tmp/table
 # Nothing that isn't documented; the fault attributes are the kernel's.
 undocumented=$({
 	find $MTS_DEBUGFS -type f ! -path '*/fail_*'
-	find $params -type f
+	find $params $MTS_SYSFS -type f
 	ls /proc/mte_tag_storage
 } | while read -r file; do
 	grep -q "^$file|" /tmp/table || echo "$file"

@@ -35,7 +35,7 @@ say "MemTotal before insmod:     $before KiB"
 mts_load || fail "insmod"
 after=$(meminfo MemTotal)
 say "MemTotal after insmod:      $after KiB  (+$((after - before)) KiB)"
-say "  released for data:        $(kib released_bytes) KiB, reserved for tags: $(kib reserved_bytes) KiB," \
+say "  released for data:        $(kib released_bytes) KiB ($(kib released_free_bytes) KiB free), reserved for tags: $(kib reserved_bytes) KiB," \
 	"static: $(kib static_bytes) KiB"
 
 say
@@ -43,6 +43,8 @@ say "A program fills memory with data."
 hold_start 5 fill || fail "fill"
 in_use=$(hold_field kib 5)
 say "  data in tag storage:      $in_use KiB  ($(hold_field pages 5) pages with known contents)"
+say "  of what is released:      $(kib released_used_bytes) KiB used, $(kib released_free_bytes) KiB free"
+[ "$(kib released_used_bytes)" -ge "$in_use" ] || fail "released_used_bytes is less than that"
 [ "$in_use" -gt 0 ] || fail "no data in tag storage"
 
 say

@@ -38,7 +38,7 @@ not_mapped() {
 	} END { exit bad }' /proc/iomem
 }
 
-ktap_plan 9
+ktap_plan 10
 check "the memory is not the kernel's" not_mapped $(($1))
 total=$(meminfo MemTotal)
 check "the module loads" mts_load
@@ -47,6 +47,9 @@ unit=$(($(cat $MTS_DEBUGFS/regions/0/block_bytes) * 32))
 first=$((($1 - memory) / unit))
 last=$((($1 + $2 - 1 - memory) / unit))
 check "its $((last - first + 1)) blocks are reserved" kept
+kib=$(((last - first + 1) * unit / 32 / 1024))
+check "... and the log says how much, and why" \
+	[ "$(dmesg_count "mte_tag_storage: $kib KiB of tag storage are kept reserved")" = 1 ]
 check "others are not" lent
 check "a release pass" mts_release
 check "... and they still are" kept

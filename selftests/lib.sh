@@ -15,6 +15,12 @@
 
 MTS_KO=${MTS_KO:-/lib/modules/mte_tag_storage.ko}
 MTS_DEBUGFS=/sys/kernel/debug/mte_tag_storage
+MTS_SYSFS=/sys/kernel/mm/mte_tag_storage
+
+# BusyBox has it, coreutils doesn't
+command -v usleep >/dev/null || usleep() {
+	sleep "$(awk -v us="$1" 'BEGIN { print us / 1e6 }')"
+}
 
 ktap_total=0
 ktap_failed=0
@@ -121,7 +127,7 @@ mts_load() {
 
 # After going online the worker releases tag storage, batch by batch
 mts_settle() {
-	while grep -q '^state releasing' "$MTS_DEBUGFS/drain_progress"; do
+	while [ "$(cat $MTS_SYSFS/drain_state)" = releasing ]; do
 		sleep 0.1
 	done
 }

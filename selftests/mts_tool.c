@@ -8,6 +8,7 @@
  *	mts_tool fill [PAGES]	fill tag storage with data
  *	mts_tool hold MIB [STEP]	tag MIB MiB, and keep each STEP-th page of it
  *	mts_tool place MIB	how many pages of MIB MiB of data get into tag storage
+ *	mts_tool free		pages of tag storage that are free, by /proc/kpageflags
  *	mts_tool pin		keep a page of tag storage from being moved
  *	mts_tool kexec KERNEL INITRAMFS COMMAND-LINE	start another kernel
  *
@@ -139,6 +140,30 @@ static int hold(size_t mib, size_t step)
 	return verdict(bad);
 }
 
+#define KPF_BUDDY	10
+
+static int free_pages(void)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC), i;
+	unsigned long long n = 0;
+	u64 pfn, flags;
+
+	if (fd < 0)
+		mts_die("/proc/kpageflags");
+	for (i = 0; i < mts_nr_regions; i++) {
+		const struct mts_region *r = &mts_regions[i];
+
+		for (pfn = r->start / mts_page_size;
+		     pfn < r->end / mts_page_size; pfn++) {
+			if (pread(fd, &flags, 8, pfn * 8) != 8)
+				mts_die("/proc/kpageflags");
+			n += flags >> KPF_BUDDY & 1;
+		}
+	}
+	close(fd);
+	return printf("%llu\n", n) < 0;
+}
+
 /* A page in a pipe can't be moved until somebody reads it */
 static int pin(void)
 {
@@ -196,11 +221,13 @@ int main(int argc, char **argv)
 	}
 	if (argc == 3 && !strcmp(argv[1], "place"))
 		return place(strtoul(argv[2], NULL, 0));
+	if (argc == 2 && !strcmp(argv[1], "free"))
+		return free_pages();
 	if (argc == 2 && !strcmp(argv[1], "pin"))
 		return pin();
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
 		return kexec(argv[2], argv[3], argv[4]);
-	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | hold MIB [STEP] | place MIB | pin |\n"
+	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | hold MIB [STEP] | place MIB | free | pin |\n"
 			"       kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }

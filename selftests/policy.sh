@@ -58,7 +58,7 @@ unload() {
 	wait_for 20 mts_offline && mts_unload
 }
 
-ktap_plan 19
+ktap_plan 20
 
 if mts_load preset=tablet 2>/dev/null; then
 	ktap_fail "an unknown preset refuses the load"

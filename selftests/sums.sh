@@ -61,6 +61,12 @@ agree() {
 		echo "$proc $(proc_sum), reserved $(mts_stat reserved_bytes)"
 		return 1
 	}
+	_blocks=$(awk 'NR > 2 { n += $2 } END { print n + 0 }' "$proc")
+	[ "$_blocks" = $(($(mts_stat blocks_total) - $(mts_stat blocks_static) -
+		$(mts_stat blocks_released) - $(mts_stat blocks_spare))) ] || {
+		echo "$proc: $_blocks blocks"
+		return 1
+	}
 	_kib=$((($(mts_stat carveout_bytes) - $(mts_stat static_bytes)) / 1024))
 	[ "$(($(meminfo MemTotal) - total))" = "$_kib" ] || {
 		echo "MemTotal $(meminfo MemTotal) - $total KiB, not static $_kib"

@@ -22,7 +22,7 @@ refuses() {
 	! "$@" >/dev/null 2>&1
 }
 
-ktap_plan 15
+ktap_plan 16
 check "without the module mts-top refuses" refuses mts-top -n 1
 check "... and mts-record" refuses mts-record -n 1
 check "... and wrong options" refuses mts-top -n x
@@ -44,6 +44,7 @@ sed 's/^/# top: /' /tmp/top
 check "... the state" shows '\[online\] offline'
 kib=$(($(mts_stat reserved_bytes) / 1024))
 check "... what is reserved" shows "reserved .* $kib KiB"
+check "... what data uses of it, what is free" shows "for data .* [KM]iB"
 check "... the tagged pages" shows "Tagged memory 2[4-9]\.[0-9] MiB"
 check "... who holds it" shows "func:[a-z_]*"
 check "... the map" shows "^ *0 [.#0-9=~+!]*"
