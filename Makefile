@@ -27,6 +27,8 @@ help:
 	@echo 'make mutants     see that the tests catch bugs (MUTANTS="name pattern*", TIMES=3)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
+	@echo 'make debs        Debian packages: source for DKMS, module, tools; lintian'
+	@echo 'make dist        a source tarball'
 	@echo 'make lint        static checks'
 	@echo 'make litmus      the proof of docs/hooks.md, by the kernel'"'"'s memory model'
 	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
@@ -73,6 +75,13 @@ module:
 	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/build-module $(if $(KDIR),--kdir "$(KDIR)")
 
+debs:
+	@$(SCRIPTS)/setup module
+	@$(SCRIPTS)/debs $(if $(KDIR),--kdir "$(KDIR)")
+
+dist:
+	@$(SCRIPTS)/dist
+
 lint:
 	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/lint
@@ -88,4 +97,4 @@ artifacts:
 clean:
 	rm -rf "$(CACHE)"
 
-.PHONY: help setup run test test-debug test-kernels bench torture mutants shell module lint litmus artifacts clean
+.PHONY: help setup run test test-debug test-kernels bench torture mutants shell module debs dist lint litmus artifacts clean
