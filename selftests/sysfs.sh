@@ -115,7 +115,8 @@ check "... as the flags say" wait_for 5 free_as_seen
 hold_finish 5
 tags() {
 	_reserved=$(val reserved_bytes)
-	hold_start 6 hold 8 && at_least tagged_bytes 8388608 &&
+	# By the next pass
+	hold_start 6 hold 8 && wait_for 10 at_least tagged_bytes 8388608 &&
 		at_least reserved_bytes $((_reserved + 131072)) && hold_finish 6
 }
 check_here "tagged memory shows" tags
