@@ -160,7 +160,11 @@ file_ok() {
 		default_ok || return 1
 	fi
 	case $mode:$format in
-	0644:choice) words_ok ;;
+	0644:choice)
+		words_ok || return 1
+		# Other files tell of it while it goes online again
+		mts_settle
+		;;
 	0644:number | 0200:number) numbers_ok ;;
 	0200:range) refuses x && refuses 0 ;;
 	04*) ! put 1 "$file" || {
