@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/shrinker.h>
 #include <linux/workqueue.h>
 
@@ -127,6 +128,7 @@ static void mts_pass_work(struct work_struct *work)
 {
 	bool hurry = READ_ONCE(pressure) && memory_is_scarce();
 	unsigned long start = jiffies, pause;
+	unsigned int noio;
 
 	if (release_batch()) {
 		queue_delayed_work(mts_wq, &mts_work, 1);
@@ -134,11 +136,14 @@ static void mts_pass_work(struct work_struct *work)
 	}
 	/* Going offline and back takes long, and waits for this work */
 	if (mutex_trylock(&mts_state_mutex)) {
+		/* Swap on a loop device may wait for a worker that this one keeps */
+		noio = memalloc_noio_save();
 		if (mts_is_online()) {
 			mts_pass(MTS_PASS_EVACUATE |
 				 (hurry ? MTS_PASS_ALL_IDLE | MTS_PASS_HURRY : 0));
 			mts_reserve_pass();
 		}
+		memalloc_noio_restore(noio);
 		mutex_unlock(&mts_state_mutex);
 	}
 	pause = max(msecs_to_jiffies(MTS_PRESSURE_INTERVAL_MS),

@@ -36,7 +36,7 @@ repeats() {
 }
 
 repeated() {
-	[ "$(mts_stat faults_repeated_max)" -gt 300 ]
+	[ "$(mts_stat faults_repeated_max)" -gt 1100 ]
 }
 
 not_repeated() {

@@ -57,7 +57,7 @@
  * How often a fault may come again while it waits for what others hold. Without
  * waiting it is as many in some milliseconds.
  */
-#define MAX_REPEATED	256
+#define MAX_REPEATED	1024
 
 /* What can be wrong; a result each */
 enum check {

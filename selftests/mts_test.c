@@ -950,6 +950,8 @@ void mts_balloon_inflate(struct mts_balloon *balloon)
 {
 	long long spare = mts_meminfo("MemFree") - free_floor() -
 			  3 * mts_meminfo("CmaTotal");
+	size_t i;
+	u64 pfn;
 
 	balloon->len = spare > 0 ? spare * 1024 / mts_huge_size * mts_huge_size : 0;
 	if (!balloon->len)
@@ -960,6 +962,10 @@ void mts_balloon_inflate(struct mts_balloon *balloon)
 	mts_write_file(THP_SYSFS "/defrag", "never");
 	madvise(balloon->base, balloon->len, MADV_POPULATE_WRITE);
 	mts_write_file(THP_SYSFS "/defrag", "madvise");
+	/* In a zone that is full early that is tag storage, too: not for us */
+	for (i = 0; i < balloon->len; i += mts_huge_size)
+		if (!mts_pfns(balloon->base + i, 1, &pfn) && mts_pfn_in_storage(pfn))
+			madvise(balloon->base + i, mts_huge_size, MADV_DONTNEED);
 }
 
 void mts_balloon_deflate(struct mts_balloon *balloon)
