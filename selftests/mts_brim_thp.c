@@ -126,7 +126,7 @@ int main(void)
 	mts_read_file(MIN_FREE, min_free, sizeof(min_free));
 	mts_write_file(MIN_FREE, "3000");
 	test(true, 4, 36 << 10);
-	test(false, 5, 5500);
+	test(false, 5, 9000);
 	mts_write_file(MIN_FREE, min_free);
 	return ktap_end();
 }
