@@ -114,7 +114,7 @@ static unsigned long balance_scan(struct shrinker *shrinker,
 	    !pages_to_move(sc->nid) || !isolate_some(sc->nid, &folios))
 		return SHRINK_STOP;
 	moved = mts_migrate(&folios, (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) |
-			    __GFP_THISNODE | __GFP_NOWARN, MIGRATE_SYNC_LIGHT);
+			    __GFP_THISNODE | __GFP_NOWARN, MIGRATE_ASYNC);
 	mts_count_add(MTS_STAT_BALANCED, moved);
 	sc->nr_scanned = BALANCE_BATCH;
 	return moved ?: SHRINK_STOP;
