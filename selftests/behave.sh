@@ -6,21 +6,7 @@
 
 . ./lib.sh
 . ./hold
-
-policy=$MTS_DEBUGFS/policy
-
-# knob NAME VALUE
-knob() {
-	echo "$2" >"$policy/$1"
-}
-
-reserved() {
-	mts_stat blocks_reserved
-}
-
-at_most() {
-	[ "$(reserved)" -le "$1" ]
-}
+. ./knobs
 
 at_least() {
 	[ "$(reserved)" -ge "$1" ]
@@ -112,19 +98,15 @@ if wait_for 20 used_last; then
 else
 	ktap_fail "data_use=last-resort" "$n % of data in tag storage"
 fi
-# What data is in at the moment can stay
-hardly_any_released() {
-	[ "$(mts_stat blocks_released)" -le $(($(mts_stat blocks_total) / 20)) ]
-}
 knob data_use off
-check "data_use=off: all of it is taken" wait_for 20 hardly_any_released
+check "data_use=off: all of it is taken" wait_for 20 few_released
 knob data_use balanced
 knob release_delay_ms 100
 check "data_use=balanced: it is lent again" wait_for 20 at_most "$base"
 
 knob reserve at-first-use
 check_here "reserve=at-first-use: a page is tagged" hold_start 5 hold 1
-check "... and all storage is reserved" wait_for 40 hardly_any_released
+check "... and all storage is reserved" wait_for 40 few_released
 check_here "... the page is right" hold_finish 5
 knob reserve on-demand
 check "reserve=on-demand: it is lent again" wait_for 20 at_most "$base"

@@ -6,21 +6,7 @@
 
 . ./lib.sh
 . ./hold
-
-policy=$MTS_DEBUGFS/policy
-
-# knob NAME VALUE
-knob() {
-	echo "$2" >"$policy/$1"
-}
-
-reserved() {
-	mts_stat blocks_reserved
-}
-
-at_most() {
-	[ "$(reserved)" -le "$1" ]
-}
+. ./knobs
 
 # same KEY SECONDS: it doesn't grow meanwhile
 same() {
@@ -65,10 +51,6 @@ stays() {
 		echo "$(($(mts_stat released) - _released)) blocks were released"
 		return 1
 	}
-}
-
-few_released() {
-	[ "$(mts_stat blocks_released)" -le $(($(mts_stat blocks_total) / 20)) ]
 }
 
 # As many blocks as are reserved now and were not have been counted
