@@ -123,19 +123,13 @@ static void free_region(void *p)
 	unsigned long block;
 
 	mutex_lock(&mts_state_mutex);
-	for (block = 0; r->sparse && block < mts_nr_blocks(&r->geo); block++)
+	for (block = 0; mts_nr_regions && block < mts_nr_blocks(&r->geo); block++)
 		mts_survey_forget(r, block);
 	mutex_unlock(&mts_state_mutex);
 	mts_nr_regions = 0;
 	kvfree(r->state);
 	kvfree(r->idle);
-	kvfree(r->tagged);
-	kvfree(r->free);
-	kvfree(r->sparse);
-	mts_set_free(&r->loose);
-	mts_set_free(&r->look);
-	mts_set_free(&r->held);
-	mts_set_free(&r->closing);
+	mts_survey_free(r);
 }
 
 static int make_region(struct kunit *test, struct mts_region *r)
@@ -158,15 +152,11 @@ static int make_region(struct kunit *test, struct mts_region *r)
 	r->nr[MTS_STATIC] = nr;
 	r->state = kvzalloc(nr, GFP_KERNEL);
 	r->idle = kvzalloc(nr, GFP_KERNEL);
-	r->tagged = kvcalloc(nr, sizeof(*r->tagged), GFP_KERNEL);
-	r->free = kvcalloc(nr, sizeof(*r->free), GFP_KERNEL);
-	if (!r->state || !r->idle || !r->tagged || !r->free ||
-	    mts_set_init(&r->loose, nr) || mts_set_init(&r->look, nr) ||
-	    mts_set_init(&r->held, nr) || mts_set_init(&r->closing, nr))
+	if (!r->state || !r->idle)
 		return -ENOMEM;
-	r->sparse = kvzalloc(nr, GFP_KERNEL);
-	if (!r->sparse)
-		return -ENOMEM;
+	ret = mts_survey_init(r);
+	if (ret)
+		return ret;
 	mts_regions[0] = r;
 	mts_nr_regions = 1;
 	return 0;

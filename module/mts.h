@@ -476,6 +476,8 @@ struct mts_survey {
 extern struct mts_survey mts_survey;
 void mts_block_set_state(struct mts_region *r, unsigned long block,
 			 enum mts_state state);
+int mts_survey_init(struct mts_region *r);
+void mts_survey_free(struct mts_region *r);
 void mts_survey_note(unsigned long pfn);
 unsigned int mts_block_fill(const struct mts_region *r, unsigned long block);
 void mts_survey_forget(struct mts_region *r, unsigned long block);

@@ -57,13 +57,7 @@ static void region_free(struct mts_region *r)
 	kvfree(r->refill);
 	kvfree(r->requests);
 	kvfree(r->idle);
-	kvfree(r->tagged);
-	kvfree(r->free);
-	kvfree(r->sparse);
-	mts_set_free(&r->loose);
-	mts_set_free(&r->look);
-	mts_set_free(&r->held);
-	mts_set_free(&r->closing);
+	mts_survey_free(r);
 	kvfree(r->state);
 	kvfree(r->site);
 	kfree(r);
@@ -96,15 +90,9 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo)
 	r->requests = kvcalloc(BITS_TO_LONGS(nr_blocks), sizeof(long),
 			       GFP_KERNEL);
 	r->idle = kvcalloc(nr_blocks, sizeof(*r->idle), GFP_KERNEL);
-	r->tagged = kvcalloc(nr_blocks, sizeof(*r->tagged), GFP_KERNEL);
-	r->free = kvcalloc(nr_blocks, sizeof(*r->free), GFP_KERNEL);
-	r->sparse = kvcalloc(nr_blocks, sizeof(*r->sparse), GFP_KERNEL);
 	r->state = kvcalloc(nr_blocks, sizeof(*r->state), GFP_KERNEL);
-	if (!r->taggable || !r->refill || !r->requests || !r->idle || !r->tagged ||
-	    !r->free || !r->sparse || !r->state ||
-	    mts_set_init(&r->loose, nr_blocks) || mts_set_init(&r->look, nr_blocks) ||
-	    mts_set_init(&r->held, nr_blocks) ||
-	    mts_set_init(&r->closing, nr_blocks) || mts_site_region_init(r)) {
+	if (!r->taggable || !r->refill || !r->requests || !r->idle || !r->state ||
+	    mts_survey_init(r) || mts_site_region_init(r)) {
 		region_free(r);
 		return ERR_PTR(-ENOMEM);
 	}

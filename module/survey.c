@@ -15,6 +15,37 @@
 struct mts_survey mts_survey;
 
 /**
+ * mts_survey_init() - make the survey's part of a region's books
+ * @r:		the region, with its geometry
+ *
+ * Return: 0 or -ENOMEM, and then mts_survey_free() is due as well.
+ */
+int mts_survey_init(struct mts_region *r)
+{
+	unsigned long nr = mts_nr_blocks(&r->geo);
+
+	r->tagged = kvcalloc(nr, sizeof(*r->tagged), GFP_KERNEL);
+	r->free = kvcalloc(nr, sizeof(*r->free), GFP_KERNEL);
+	r->sparse = kvcalloc(nr, sizeof(*r->sparse), GFP_KERNEL);
+	if (!r->tagged || !r->free || !r->sparse ||
+	    mts_set_init(&r->loose, nr) || mts_set_init(&r->look, nr) ||
+	    mts_set_init(&r->held, nr) || mts_set_init(&r->closing, nr))
+		return -ENOMEM;
+	return 0;
+}
+
+void mts_survey_free(struct mts_region *r)
+{
+	kvfree(r->tagged);
+	kvfree(r->free);
+	kvfree(r->sparse);
+	mts_set_free(&r->loose);
+	mts_set_free(&r->look);
+	mts_set_free(&r->held);
+	mts_set_free(&r->closing);
+}
+
+/**
  * mts_block_set_state() - change the state of a block
  * @r:		the region
  * @block:	the block
