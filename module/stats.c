@@ -125,22 +125,35 @@ void mts_latency_show(struct seq_file *m)
 	}
 }
 
+/* Blocks of each state, and their pages */
+static void count_states(unsigned long blocks[MTS_NR_STATES],
+			 unsigned long pages[MTS_NR_STATES])
+{
+	struct mts_region *r;
+	unsigned int i, state;
+
+	memset(blocks, 0, MTS_NR_STATES * sizeof(*blocks));
+	memset(pages, 0, MTS_NR_STATES * sizeof(*pages));
+	/* A region at a time, so that the sums are right at any moment */
+	for_each_mts_region(r, i) {
+		spin_lock(&r->lock);
+		for (state = 0; state < MTS_NR_STATES; state++) {
+			blocks[state] += r->nr[state];
+			pages[state] += r->nr[state] << r->geo.block_order;
+		}
+		spin_unlock(&r->lock);
+	}
+}
+
 /**
  * mts_stats_pages() - count pages of tag storage
  * @pages:	result: how many are in blocks of each state
  */
 void mts_stats_pages(unsigned long pages[MTS_NR_STATES])
 {
-	struct mts_region *r;
-	unsigned int i, state;
+	unsigned long blocks[MTS_NR_STATES];
 
-	memset(pages, 0, MTS_NR_STATES * sizeof(*pages));
-	for_each_mts_region(r, i) {
-		spin_lock(&r->lock);
-		for (state = 0; state < MTS_NR_STATES; state++)
-			pages[state] += r->nr[state] << r->geo.block_order;
-		spin_unlock(&r->lock);
-	}
+	count_states(blocks, pages);
 }
 
 /* Attempts to have the storage of a block that failed, for whatever reason */
@@ -241,21 +254,15 @@ static void show_bytes(struct seq_file *m, const char *key,
 /* The statistics: a format version, then "key value" lines */
 void mts_stats_show(struct seq_file *m)
 {
-	unsigned long nr[MTS_NR_STATES] = {}, pages[MTS_NR_STATES] = {};
+	unsigned long nr[MTS_NR_STATES], pages[MTS_NR_STATES];
 	unsigned long nr_total = 0, pages_total = 0, free;
 	unsigned long tagged = READ_ONCE(mts_survey.all_tagged_pages);
 	struct mts_latency sum = {};
 	struct mts_region *r;
 	unsigned int i, state;
 
-	/* A region at a time, so that the sums are right at any moment */
+	count_states(nr, pages);
 	for_each_mts_region(r, i) {
-		spin_lock(&r->lock);
-		for (state = 0; state < MTS_NR_STATES; state++) {
-			nr[state] += r->nr[state];
-			pages[state] += r->nr[state] << r->geo.block_order;
-		}
-		spin_unlock(&r->lock);
 		nr_total += mts_nr_blocks(&r->geo);
 		pages_total += r->geo.tag_pages;
 	}

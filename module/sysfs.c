@@ -5,6 +5,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/bitops.h>
 #include <linux/kobject.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -92,17 +93,16 @@ struct mts_value {
 	u64 (*get)(void);
 };
 
-static u64 bytes_in(enum mts_state a, enum mts_state b, enum mts_state c)
+/* Of the blocks in these states, a bit for each */
+static u64 bytes_in(unsigned long states)
 {
 	unsigned long pages[MTS_NR_STATES];
-	u64 sum;
+	unsigned int state;
+	u64 sum = 0;
 
 	mts_stats_pages(pages);
-	sum = pages[a];
-	if (b != a)
-		sum += pages[b];
-	if (c != b)
-		sum += pages[c];
+	for_each_set_bit(state, &states, MTS_NR_STATES)
+		sum += pages[state];
 	return sum << PAGE_SHIFT;
 }
 
@@ -119,22 +119,22 @@ static u64 carveout_bytes(void)
 
 static u64 static_bytes(void)
 {
-	return bytes_in(MTS_STATIC, MTS_STATIC, MTS_STATIC);
+	return bytes_in(BIT(MTS_STATIC));
 }
 
 static u64 reserved_bytes(void)
 {
-	return bytes_in(MTS_RESERVED, MTS_CLOSING, MTS_CHANGING);
+	return bytes_in(BIT(MTS_RESERVED) | BIT(MTS_CLOSING) | BIT(MTS_CHANGING));
 }
 
 static u64 released_bytes(void)
 {
-	return bytes_in(MTS_RELEASED, MTS_SPARE, MTS_SPARE);
+	return bytes_in(BIT(MTS_RELEASED) | BIT(MTS_SPARE));
 }
 
 static u64 bad_bytes(void)
 {
-	return bytes_in(MTS_BAD, MTS_BAD, MTS_BAD);
+	return bytes_in(BIT(MTS_BAD));
 }
 
 static u64 released_free_bytes(void)
