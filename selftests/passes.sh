@@ -85,7 +85,7 @@ knob release_delay_ms 60000
 check_here "memory is tagged for a moment" tag_and_end
 released_by_pressure() {
 	pressure
-	wait_for 5 at_most "$base"
+	wait_for 20 at_most "$base"
 }
 check "pressure releases it" released_by_pressure
 
