@@ -55,8 +55,7 @@ int mts_get_word(char buf[MTS_WORD_SIZE], const char __user *ubuf, size_t len,
 
 static int state_show(struct seq_file *m, void *v)
 {
-	seq_puts(m, mts_is_online() ? "[online] offline\n" :
-				      "online [offline]\n");
+	seq_printf(m, "%s\n", mts_state_text());
 	return 0;
 }
 

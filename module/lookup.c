@@ -50,6 +50,23 @@ struct mts_region *mts_region_of_storage(unsigned long pfn)
 	return NULL;
 }
 
+static __always_inline int chunk_taggable(unsigned long pfn)
+{
+	const struct mts_region *r;
+	int taggable = 1;
+	unsigned int i;
+
+	for_each_mts_region(r, i) {
+		/* Its bit can be set, if the block serves others too */
+		if (unlikely(mts_stores_pfn(&r->geo, pfn)))
+			return -1;
+		if (likely(mts_serves_pfn(&r->geo, pfn)))
+			taggable &= test_bit((pfn - r->geo.data_pfn) / MTS_RATIO,
+					     r->taggable);
+	}
+	return taggable;
+}
+
 /**
  * mts_taggable() - may pages have tags now?
  * @pfn:	the first page
@@ -63,22 +80,16 @@ struct mts_region *mts_region_of_storage(unsigned long pfn)
 int mts_taggable(unsigned long pfn, unsigned long nr_pages)
 {
 	unsigned long end = pfn + nr_pages;
-	int taggable = 1;
+	int taggable = 1, ret;
 
-	/* A chunk is taggable as a whole; most often it is one page */
+	if (likely(nr_pages == 1))
+		return chunk_taggable(pfn);
+	/* A chunk is taggable as a whole */
 	do {
-		unsigned int i = 0, n = mts_nr_regions;
-
-		for (; i < n; i++) {
-			const struct mts_region *r = mts_regions[i];
-
-			/* Its bit can be set, if the block serves others too */
-			if (unlikely(mts_stores_pfn(&r->geo, pfn)))
-				return -1;
-			if (likely(mts_serves_pfn(&r->geo, pfn)))
-				taggable &= test_bit((pfn - r->geo.data_pfn) / MTS_RATIO,
-						     r->taggable);
-		}
+		ret = chunk_taggable(pfn);
+		if (ret < 0)
+			return ret;
+		taggable &= ret;
 		pfn = ALIGN_DOWN(pfn, MTS_RATIO) + MTS_RATIO;
 	} while (pfn < end);
 	return taggable;

@@ -180,6 +180,17 @@ int mts_offline(void)
 }
 
 /**
+ * mts_state_text() - the words that can be written to a file, the present one in
+ * brackets
+ *
+ * Return: as a file shows it, without a newline.
+ */
+const char *mts_state_text(void)
+{
+	return mts_is_online() ? "[online] offline" : "online [offline]";
+}
+
+/**
  * mts_set_state() - go where a word that was written to a file says
  * @word:	"online" or "offline"
  *

@@ -201,6 +201,7 @@ extern struct mutex mts_state_mutex;
 bool mts_is_online(void);
 int mts_online(void);
 int mts_offline(void);
+const char *mts_state_text(void);
 int mts_set_state(const char *word);
 
 /*

@@ -7,6 +7,7 @@
 
 #include <linux/bitops.h>
 #include <linux/kobject.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/string.h>
@@ -27,8 +28,7 @@ static struct kobj_attribute version_attr = __ATTR_RO(version);
 static ssize_t state_show(struct kobject *kobj, struct kobj_attribute *attr,
 			  char *buf)
 {
-	return sysfs_emit(buf, mts_is_online() ? "[online] offline\n" :
-						 "online [offline]\n");
+	return sysfs_emit(buf, "%s\n", mts_state_text());
 }
 
 static ssize_t state_store(struct kobject *kobj, struct kobj_attribute *attr,
@@ -139,7 +139,8 @@ static u64 bad_bytes(void)
 
 static u64 released_free_bytes(void)
 {
-	return (u64)mts_stats_free_pages() << PAGE_SHIFT;
+	/* The two are not read at one time */
+	return min((u64)mts_stats_free_pages() << PAGE_SHIFT, released_bytes());
 }
 
 static u64 released_used_bytes(void)
