@@ -73,7 +73,7 @@ shell:
 
 module:
 	@$(SCRIPTS)/setup $@
-	@$(SCRIPTS)/build-module $(if $(KDIR),--kdir "$(KDIR)")
+	@$(SCRIPTS)/build/module $(if $(KDIR),--kdir "$(KDIR)")
 
 debs:
 	@$(SCRIPTS)/setup module

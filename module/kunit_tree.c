@@ -2,7 +2,7 @@
 /*
  * The module's reader of device trees for trees that are not the machine's: what
  * is written to debugfs mte_tag_storage_kunit/tree is read, and the file reads as
- * what has come of it. scripts/test-trees compares that with scripts/dt-check.
+ * what has come of it. scripts/check/trees compares that with scripts/check/dt-check.
  */
 #include <kunit/test.h>
 #include <linux/debugfs.h>

@@ -6,7 +6,7 @@
 #ifndef BENCH_H
 #define BENCH_H
 
-#include "../mts_test.h"
+#include "../lib/mts_test.h"
 
 #define KIB(x)		((size_t)(x) << 10)
 #define MIB(x)		((size_t)(x) << 20)

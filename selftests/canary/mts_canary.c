@@ -2,7 +2,7 @@
 /*
  * The harness's canary: insmod causes one failure of the given kind, and the
  * host must report a run with it as failed, for exactly that reason. It breaks
- * the kernel on purpose; nothing but scripts/test-canary loads it.
+ * the kernel on purpose; nothing but scripts/check/harness loads it.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

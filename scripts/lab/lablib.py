@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-SCRIPTS = os.path.dirname(os.path.realpath(__file__))
+SCRIPTS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 TOP = os.path.dirname(SCRIPTS)
 CACHE = os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),

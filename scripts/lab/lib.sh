@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # Shared helpers of the lab's scripts: cache directory, content hashes, locks,
-# progress and packages. Source it; it defines functions and two variables.
+# progress and packages. To be sourced by what is in scripts/ or in a folder of it.
 #
 # MTS_TOP    the checkout
 # MTS_CACHE  everything the lab makes, each entry keyed by a hash of its inputs
 
-MTS_TOP=$(cd "$(dirname "$0")/.." && pwd)
+MTS_TOP=$(cd "$(dirname "$0")" && pwd)
+case $MTS_TOP in
+*/scripts) MTS_TOP=${MTS_TOP%/scripts} ;;
+*) MTS_TOP=${MTS_TOP%/scripts/*} ;;
+esac
 MTS_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/mte-tag-storage
 MTS_JOBS=${MTS_JOBS:-$(nproc)}
 MTS_CROSS=aarch64-linux-gnu-
@@ -100,6 +104,33 @@ tmp_dir() {
 	mkdir -p "$(dirname "$MTS_CACHE/$1")"
 	rm -rf "$MTS_CACHE/$1".tmp.*
 	mktemp -d "$MTS_CACHE/$1.tmp.XXXXXX"
+}
+
+# before_build WHAT MIB: is there room for it? In a test nothing is built that its
+# caller has not built before: a build takes the time of another, and is silent.
+before_build() {
+	[ -z "${MTS_ALL_BUILT:-}" ] ||
+		die "$1 isn't built yet; a test doesn't build it: its name is missing in scripts/test"
+	mkdir -p "$MTS_CACHE"
+	_free=$(df -Pk "$MTS_CACHE" | awk 'NR == 2 { print int($4 / 1024) }')
+	[ "$_free" -ge "$2" ] ||
+		die "no room for $1: it needs $2 MiB in $MTS_CACHE, there are $_free" \
+			"(make clean removes all that can be built again)"
+}
+
+# keep_newest STAMP...: of builds of one kind the last MTS_KEEP stay. STAMP is the
+# file that tells that a build is complete, in its directory; whoever uses it touches
+# it. What was used in the last four hours stays, too, and what somebody has locked.
+MTS_KEEP=3
+keep_newest() {
+	[ $# -gt $MTS_KEEP ] || return 0
+	# shellcheck disable=SC2012 # no strange names
+	ls -1t -- "$@" | tail -n "+$((MTS_KEEP + 1))" | while IFS= read -r _stamp; do
+		[ -n "$(find "$_stamp" -mmin +240 2>/dev/null)" ] || continue
+		# shellcheck disable=SC2016 # the other shell's
+		! flock -n -x "$_stamp" sh -c 'rm -f "$1" && rm -rf "${1%/*}"' sh "$_stamp" 9>&- ||
+			say "an old build is removed: ${_stamp%/*}"
+	done
 }
 
 # Debian 13 has some libraries under another name, which stands for the old one.
@@ -213,7 +244,7 @@ compiler_id() {
 use_ccache() {
 	export CCACHE_DIR="$MTS_CACHE/ccache"
 	export CCACHE_MAXSIZE="${CCACHE_MAXSIZE:-5G}"
-	# Build directories of all flavours share objects: see build-kernel.
+	# Build directories of all flavours share objects: see build/kernel.
 	export CCACHE_NOHASHDIR=1
 	export CCACHE_SLOPPINESS=include_file_mtime,include_file_ctime
 }

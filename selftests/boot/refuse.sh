@@ -8,7 +8,7 @@
 #
 # MESSAGE is part of the one line the module is to print, with "_" for a space and
 # "+" for a comma: arguments come from the kernel's command line. In PARAMETER, of
-# insmod, ";" is a comma. CASE is only told; scripts/test-refuse boots each case of
+# insmod, ";" is a comma. CASE is only told; scripts/check/refuse boots each case of
 # dts/bad/expect this way. CASE "good": the module must accept it, lend at least
 # BLOCKS blocks and print MESSAGE, if that isn't "-".
 #

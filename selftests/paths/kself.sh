@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The kernel's own selftests (scripts/build-kselftests), with all of tag storage
+# The kernel's own selftests (scripts/build/kselftests), with all of tag storage
 # in use for data: the results have to be those of the unmodified kernel. They
 # are listed below; the same test without the module, on that kernel, checks that
 # the list is true.

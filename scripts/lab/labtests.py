@@ -43,8 +43,8 @@ import subprocess
 import threading
 import time
 
-import lablib
-from lablib import SCRIPTS, TOP, die
+from lab import lablib
+from lab.lablib import SCRIPTS, TOP, die
 
 DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
                  os.path.join(TOP, "selftests", "canary", "tests.list")]
@@ -163,18 +163,18 @@ class Artifacts:
         entries = [e for e in entries if not e.too_large()]
         if not entries:
             return
-        self.qemu = os.environ.get("MTS_QEMU") or lablib.artifact("build-qemu")["last"]
+        self.qemu = os.environ.get("MTS_QEMU") or lablib.artifact("build/emulator")["last"]
         if any("kselftest" in e.flags for e in entries):
-            self.kselftests = lablib.artifact("build-kselftests")["DIR"]
+            self.kselftests = lablib.artifact("build/kselftests")["DIR"]
         for key in sorted({e.kernel for e in entries}):
             flavour, fragment = key
-            kernel = lablib.artifact("build-kernel", "--flavour", flavour, *self.debug,
+            kernel = lablib.artifact("build/kernel", "--flavour", flavour, *self.debug,
                                      *(["--with", fragment] if fragment else []))
-            initramfs = lablib.artifact("build-initramfs", "--flavour", flavour,
+            initramfs = lablib.artifact("build/initramfs", "--flavour", flavour,
                                         "--kdir", kernel["KDIR"])
             self.boot[key] = ["--image", kernel["IMAGE"], "--initrd", initramfs["INITRAMFS"]]
             for name in sorted({e.module for e in entries if e.module and e.kernel == key}):
-                self.modules[key, name] = lablib.artifact("build-module", MODULES[name],
+                self.modules[key, name] = lablib.artifact("build/module", MODULES[name],
                                                           "--kdir", kernel["KDIR"])["MODULE"]
 
     def args(self, entry, rundir):
@@ -295,7 +295,7 @@ def edit_tree(entry, rundir, artifacts):
     # QEMU ends after the dump: to scripts/vm, a machine that died.
     call([os.path.join(SCRIPTS, "vm"), "--show", "none", *entry.vm_args(dump, artifacts),
           "--machine", "dumpdtb=" + own], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    status, errors = call([os.path.join(SCRIPTS, "make-bad-dtb"), name, own, tree],
+    status, errors = call([os.path.join(SCRIPTS, "check", "make-bad-dtb"), name, own, tree],
                           stderr=subprocess.PIPE)
     if status:
         die(f"{entry.name}: {errors.strip()}")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The module's reader of device trees and scripts/dt-check agree on each tree of
-# trees.d. Started by scripts/test-trees.
+# The module's reader of device trees and scripts/check/dt-check agree on each tree of
+# trees.d. Started by scripts/check/trees.
 #
 # usage: trees COUNT
 
