@@ -30,7 +30,7 @@
  * closing	about to be released, if no page of the data block has tags
  * changing	on its way between the module and the page allocator
  * released	free memory or data, owned by the page allocator
- * spare	released for good: serves tag storage only, which has no tags
+ * spare	always released: serves tag storage only, which has no tags
  * bad		has a poisoned page: never used again, its data block neither
  */
 #define MTS_STATES(X)			\

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The audit of the books: states, taggable bits, counts, sites and the flags of
+ * The audit of all tables: states, taggable bits, counts, sites and the flags of
  * all pages have to tell the same. For tests, and for the field when something
  * is odd.
  */
@@ -82,7 +82,7 @@ static const char *audit_sums(struct mts_region *r, unsigned long nr[MTS_NR_STAT
 }
 
 /*
- * The books of a region. The lock isn't held over all of it: when a state changes
+ * The tables of a region. The lock isn't held over all of it: when a state changes
  * between two ranges the sums can't be compared, and it is tried again, but
  * not for ever. Returns what is wrong, or NULL.
  */

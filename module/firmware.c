@@ -145,7 +145,7 @@ static const char * __init add_carveout(unsigned int i, int *ret)
 	if (error)
 		return error;
 	*ret = create_regions(geo, nr);
-	return *ret ? "no memory for the books of the region" : NULL;
+	return *ret ? "no memory for the tables of the region" : NULL;
 }
 
 static int __init probe_tree(void)
@@ -215,7 +215,7 @@ static bool __init pages_are_reserved(const struct mts_span *span)
 
 /*
  * A device tree's node reserves the storage that it describes. A parameter
- * doesn't: what else says that the memory is nobody's?
+ * doesn't: what else says that nothing uses the memory?
  */
 static const char * __init check_ranges(const struct mts_carveout *c)
 {

@@ -374,7 +374,7 @@ static const struct bank_case bank_cases[] = {
 		STORAGE({ SZ_1G, SZ_8M }),
 		BANKS({ SZ_2G + SZ_128M, SZ_128M }, { SZ_2G, SZ_128M }),
 		.block_size = SZ_4K }, 12, 2, 2048 },
-	/* 64 KiB are half a page of storage: the page between them is nobody's */
+	/* 64 KiB are half a page of storage: the page between them serves neither */
 	{ "a page of both", {
 		STORAGE({ SZ_1G, SZ_8M }),
 		BANKS({ SZ_2G, SZ_128M - SZ_64K },

@@ -249,7 +249,7 @@ static void mts_pass_cost(struct kunit *test)
 		   gib, idle_ns, none, busy_ns, some);
 }
 
-/* All lose their tags: all are found, and released, and nothing is left in the books */
+/* All lose their tags: all are found, and released, and nothing is left in the tables */
 static void mts_pass_release(struct kunit *test)
 {
 	struct mts_region *r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);

@@ -3,7 +3,7 @@
  * MTE tag storage as memory: the module, going online and offline.
  *
  * Read on in firmware.c (what there is: tree.c, ranges.c, geometry.c), region.c
- * (its books), survey.c and set.c (what passes need of them), block.c (what happens
+ * (its tables), survey.c and set.c (what passes need of them), block.c (what happens
  * to a block), look.c (its pages), reserve.c, repeat.c, pass.c, offline.c, worker.c
  * (when), placement.c (where), pm.c (other kernels), the control plane
  * (policy.c, stats.c, sysfs.c, debugfs.c, regionfs.c, trigger.c, proc.c). The
@@ -223,7 +223,7 @@ static int __init mts_init(void)
 	if (ret)
 		return ret;
 	if (!mts_have_tags)
-		pr_notice("MTE is absent or disabled: nothing can have tags, and all tag storage is lent for good\n");
+		pr_notice("MTE is absent or disabled: nothing can have tags, and all tag storage is lent, until the next boot\n");
 	ret = mts_scrub_init();
 	if (ret)
 		goto exit_firmware;

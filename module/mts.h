@@ -15,7 +15,7 @@
  *
  * States of a tag block (enum mts_state) and who changes them
  *
- *   static    for good; outside of all areas.
+ *   static    always; outside of all areas.
  *   reserved  the module owns the pages, they hold tags. The taggable bits of
  *             the data block are set, unless that is nothing but tag storage.
  *   closing   as reserved, but the bits are clear: no page of the data block
@@ -26,7 +26,7 @@
  *   released  the page allocator owns the pages. The bits are clear.
  *   spare     as released, but serves nothing that can have tags: never
  *             reserved while the module is online.
- *   bad       a page is poisoned. The bits are clear, for good. The module owns
+ *   bad       a page is poisoned. The bits are clear, and stay so. The module owns
  *             the pages if it owned them when that was found.
  *
  *   reserved --release pass: no tagged page--> closing
@@ -147,7 +147,7 @@ static inline void mts_set_del(struct mts_set *s, unsigned long n)
  * @free:	how many were free
  * @sparse:	how many passes in a row have found it sparse, up to
  *		MTS_SPARSE_PASSES; negative after an attempt to empty it; MTS_KEPT
- *		for what is tagged for good
+ *		for what always has tags
  * @loose:	blocks with a positive @sparse
  * @look:	reserved blocks for the next pass to look at. Any context
  * @held:	reserved blocks
@@ -156,7 +156,7 @@ static inline void mts_set_del(struct mts_set *s, unsigned long n)
  * @site:	for whom each block is reserved; NULL where page flags have it
  * @nr:		number of blocks in each state
  * @changes:	grows with each change of a state
- * @nr_site:	number of blocks held for each site; all others are nobody's, 0
+ * @nr_site:	number of blocks held for each site; 0 for all others
  * @nr_lost:	number of bad blocks
  * @lost:	one of them
  */
@@ -437,7 +437,7 @@ bool mts_release_more(void);
 /* Passes that find a block sparse before it is emptied */
 #define MTS_SPARSE_PASSES	2
 
-/* As the number of such passes: it is tagged for good */
+/* As the number of such passes: it always has tags */
 #define MTS_KEPT		S8_MIN
 
 /* The resolution of a block's fill with tagged pages */
@@ -452,7 +452,7 @@ bool mts_release_more(void);
  * @sparse:	how many of these blocks are sparse, by the number of passes that have
  *		found them so, less one, and by fill
  * @sparse_free: free pages of these
- * @kept_pages:	tag storage reserved for good: of the zero page, a crash kernel
+ * @kept_pages:	tag storage always reserved: of the zero page, a crash kernel
  * @all_tagged_pages: pages with tags, also where the storage is kept
  * @waiting:	blocks without tags that are not released yet, but may be; of the
  *		last pass, as the next one

@@ -239,7 +239,7 @@ void mts_reserve_pass(void)
 	WRITE_ONCE(reserving, more);
 }
 
-/* Pages of tag storage held for tags, but for those that are kept for good */
+/* Pages of tag storage held for tags, but for those that are always kept */
 static unsigned long reserved_pages(void)
 {
 	unsigned long pages[MTS_NR_STATES], kept;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Regions: their books, and their areas in the page allocator.
+ * Regions: their tables, and their areas in the page allocator.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -64,7 +64,7 @@ static void region_free(struct mts_region *r)
 }
 
 /**
- * mts_region_create() - make the books of a region
+ * mts_region_create() - make the tables of a region
  * @geo:	its geometry, checked
  *
  * All blocks are static to begin with, and taggable.

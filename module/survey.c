@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The books on what is in the data blocks of reserved blocks. A pass can't look at
+ * What is known of the data blocks of reserved blocks. A pass can't look at
  * all of them, or it would cost what there is: it looks at those that have changed,
  * and at some of the others in turn. All sums are kept up to date by the look.
  */
@@ -15,7 +15,7 @@
 struct mts_survey mts_survey;
 
 /**
- * mts_survey_init() - make the survey's part of a region's books
+ * mts_survey_init() - make the survey's part of a region's tables
  * @r:		the region, with its geometry
  *
  * Return: 0 or -ENOMEM, and then mts_survey_free() is due as well.
@@ -168,7 +168,7 @@ bool mts_survey_block(struct mts_region *r, unsigned long block)
 	r->tagged[block] = look.tagged;
 	r->free[block] = look.free;
 	if (look.kept) {
-		/* Tagged for good, as mts_block_is_tagged() has it */
+		/* Always has tags, as mts_block_is_tagged() has it */
 		r->sparse[block] = MTS_KEPT;
 	} else if (look.tagged &&
 		   mts_block_fill(r, block) * 100 <

@@ -111,7 +111,7 @@ fi
 check_here "a page in tag storage is pinned" hold_start 5 pin
 echo 500 >$MTS_DEBUGFS/policy/take_back_timeout_ms
 check "offline fails, all stays online" offline_fails
-check "... and the books are right" trigger audit 1
+check "... and all tables are right" trigger audit 1
 pinned=$(hold_field pfn 5)
 if [ "$(progress state)" = failed ] && [ "$(progress reason)" = pinned ] &&
 	[ "$(($(progress pfn)))" = "$pinned" ]; then

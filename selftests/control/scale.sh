@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What a fault asks of the books costs the same for 1 GiB and for 1 TiB, and a pass of
+# What a fault asks costs the same for 1 GiB and for 1 TiB, and a pass of
 # 1 TiB the same with 1, 64 and 256 GiB tagged, beyond what has changed. Under
 # -icount a nanosecond is an instruction: 2 % more is more work.
 

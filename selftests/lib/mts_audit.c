@@ -43,7 +43,7 @@
 #define KPF_MTE_LOCK		(1UL << 42)
 
 #define KPF_HAS_TAGS		(KPF_MTE_TAGGED | KPF_MTE_LOCK)
-/* Somebody's, or nobody's, but not the module's */
+/* Anybody's or free, but not the module's */
 #define KPF_NOT_OURS	(KPF_SLAB | KPF_LRU | KPF_BUDDY | KPF_MMAP | KPF_ANON | \
 			 KPF_SWAPCACHE | KPF_COMPOUND_HEAD |		\
 			 KPF_COMPOUND_TAIL | KPF_PGTABLE)

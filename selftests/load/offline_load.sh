@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # offline and online while the oracle works. Taking everything back may fail for a
-# moment (EBUSY), never for good, and never costs a byte.
+# moment (EBUSY), never to stay so, and never costs a byte.
 #
 # usage: offline_load [ROUNDS]
 

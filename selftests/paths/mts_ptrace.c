@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * PTRACE_PEEKMTETAGS and POKEMTETAGS on pages that were never touched, or
- * never since they became tagged: PEEK shows zeros and nobody's bytes, POKE
+ * never since they became tagged: PEEK shows zeros and no other bytes, POKE
  * is seen by the tracee or refused, and hurts no data.
  */
 #define _GNU_SOURCE
