@@ -428,6 +428,7 @@ bool mts_pass_moves(void);
 unsigned int mts_pass_idle(void);
 void mts_pass_wake(void);
 unsigned long mts_pass_excess(bool all);
+extern unsigned int mts_look_round;
 void mts_pass_look_at_all(void);
 void mts_release_begin(void);
 bool mts_release_more(void);

@@ -37,6 +37,8 @@ static unsigned long excess_pages;
 
 /* All reserved blocks have to be looked at: what is done with them has changed */
 static bool look_at_all;
+/* How often a block has been looked at: what was noted before must be noted again */
+unsigned int mts_look_round;
 /* Blocks are being reserved for the policy, batch by batch */
 static bool reserving;
 
@@ -133,6 +135,7 @@ static unsigned long close_idle(unsigned int flags)
 		for_each_in_set(&r->look, block) {
 			cond_resched();
 			mts_set_del(&r->look, block);
+			WRITE_ONCE(mts_look_round, mts_look_round + 1);
 			/* What changes from now on is noted again */
 			smp_mb__after_atomic();
 			if (READ_ONCE(r->state[block]) == MTS_RESERVED)

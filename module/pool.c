@@ -39,6 +39,8 @@
  * @pages:	the pages, by page->lru
  * @nr:		how many
  * @nr_min:	the least there were since the last mts_pool_trim()
+ * @noted:	the chunk that pool_note() was for
+ * @round:	mts_look_round at that time
  */
 struct mts_pool {
 	/* Protects the list and its numbers */
@@ -46,6 +48,8 @@ struct mts_pool {
 	struct list_head pages;
 	unsigned int nr;
 	unsigned int nr_min;
+	unsigned int round;
+	unsigned long noted;
 };
 
 /* By node and zone; NULL when offline */
@@ -191,6 +195,20 @@ static unsigned int fill_from_free(struct zone *zone, struct list_head *pages)
 	return nr;
 }
 
+/* mts_survey_note(), once for pages of a chunk that come or go together */
+static void pool_note(struct mts_pool *pool, struct page *page)
+{
+	unsigned long chunk = page_to_pfn(page) / MTS_RATIO;
+	unsigned int round = READ_ONCE(mts_look_round);
+
+	lockdep_assert_held(&pool->lock);
+	if (pool->noted == chunk && pool->round == round)
+		return;
+	pool->noted = chunk;
+	pool->round = round;
+	mts_survey_note(page_to_pfn(page));
+}
+
 static struct page *pool_take(struct mts_pool *pool, struct zone *zone)
 {
 	struct page *page;
@@ -206,7 +224,7 @@ static struct page *pool_take(struct mts_pool *pool, struct zone *zone)
 		list_del(&page->lru);
 		pool->nr--;
 		pool->nr_min = min(pool->nr_min, pool->nr);
-		mts_survey_note(page_to_pfn(page));
+		pool_note(pool, page);
 	}
 	return page;
 }
@@ -279,11 +297,13 @@ bool mts_pool_free(struct page *page)
 	struct mts_pool *pool;
 	bool taken = false;
 
-	mts_survey_note(page_to_pfn(page));
-	if (!max)
+	if (!max) {
+		mts_survey_note(page_to_pfn(page));
 		return false;
+	}
 	pool = get_cpu_ptr(pools) + pool_index(zone);
 	if (spin_trylock(&pool->lock)) {
+		pool_note(pool, page);
 		/* As the page allocator does it when memory gets scarce */
 		if (test_bit(ZONE_BELOW_HIGH, &zone->flags))
 			max = POOL_BATCH;
@@ -292,6 +312,8 @@ bool mts_pool_free(struct page *page)
 			pool_shrink(pool, zone, POOL_BATCH);
 		taken = true;
 		spin_unlock(&pool->lock);
+	} else {
+		mts_survey_note(page_to_pfn(page));
 	}
 	put_cpu_ptr(pools);
 	return taken;
@@ -430,6 +452,7 @@ int mts_pool_init(void)
 			INIT_LIST_HEAD(&pool->pages);
 			pool->nr = 0;
 			pool->nr_min = 0;
+			pool->noted = -1UL;
 		}
 	}
 	return 0;
