@@ -84,6 +84,16 @@ hash_text() {
 	sha256sum | cut -c1-16
 }
 
+# in_series QUEUE [needed|optional]: the patches of a series, in order: all, or
+# those above or below its line "# optional". QUEUE is the directory it is in.
+in_series() {
+	awk -v want="${2:-all}" '
+		BEGIN { part = "needed" }
+		/^#[ \t]*optional[ \t]*$/ { part = "optional" }
+		{ sub(/#.*/, ""); sub(/[ \t]+$/, "") }
+		$0 != "" && (want == "all" || want == part)' "$1/series"
+}
+
 # take_lock NAME: one builder of NAME at a time; the lock goes when we exit.
 take_lock() {
 	mkdir -p "$MTS_CACHE/locks"
