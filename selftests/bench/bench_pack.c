@@ -257,6 +257,13 @@ int exit_main(int argc, char **argv)
 		return 0;
 	}
 	if (pressure) {
+		/*
+		 * A list of a CPU is filled with up to 2,016 pages at once; below
+		 * the min watermark these can't be had, and the program is killed.
+		 */
+		bench_write("/proc/sys/vm/percpu_pagelist_high_fraction", "1000");
+		/* Nor above a min watermark that is raised for some time */
+		bench_write("/proc/sys/vm/watermark_boost_factor", "0");
 		bench_make_file(argv[2], PRESSURE_FILE);
 		bench_write("/proc/sys/vm/drop_caches", "3");
 		/* Nothing else releases */
