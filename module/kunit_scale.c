@@ -34,6 +34,7 @@ static void free_region(void *p)
 	mts_nr_regions = 0;
 	kvfree(r->taggable);
 	kvfree(r->refill);
+	kvfree(r->idle);
 }
 
 static int make_region(struct kunit *test, struct mts_region *r, u64 size)
@@ -53,7 +54,8 @@ static int make_region(struct kunit *test, struct mts_region *r, u64 size)
 			       GFP_KERNEL);
 	r->refill = kvcalloc(BITS_TO_LONGS(r->geo.tag_pages), sizeof(long),
 			     GFP_KERNEL);
-	if (!r->taggable || !r->refill)
+	r->idle = kvcalloc(mts_nr_blocks(&r->geo), sizeof(*r->idle), GFP_KERNEL);
+	if (!r->taggable || !r->refill || !r->idle)
 		return -ENOMEM;
 	bitmap_fill(r->taggable, r->geo.tag_pages);
 	mts_regions[0] = r;

@@ -67,6 +67,29 @@ static __always_inline int chunk_taggable(unsigned long pfn)
 	return taggable;
 }
 
+/*
+ * Who asks for whole blocks is about to fill a large folio, and a collapse is not
+ * done again if its copy fails: they had better not be released in between.
+ */
+static void keep_idle(unsigned long pfn, unsigned long nr_pages)
+{
+	unsigned long end = pfn + nr_pages;
+
+	while (pfn < end) {
+		struct mts_region *r = mts_region_of_data(pfn);
+		unsigned long block;
+
+		if (!r) {
+			pfn++;
+			continue;
+		}
+		block = mts_data_pfn_to_block(&r->geo, pfn);
+		if (READ_ONCE(r->idle[block]))
+			WRITE_ONCE(r->idle[block], 0);
+		pfn = mts_block_data_pfn(&r->geo, block + 1);
+	}
+}
+
 /**
  * mts_taggable() - may pages have tags now?
  * @pfn:	the first page
@@ -79,19 +102,21 @@ static __always_inline int chunk_taggable(unsigned long pfn)
  */
 int mts_taggable(unsigned long pfn, unsigned long nr_pages)
 {
-	unsigned long end = pfn + nr_pages;
+	unsigned long next = pfn, end = pfn + nr_pages;
 	int taggable = 1, ret;
 
 	if (likely(nr_pages == 1))
 		return chunk_taggable(pfn);
 	/* A chunk is taggable as a whole */
 	do {
-		ret = chunk_taggable(pfn);
+		ret = chunk_taggable(next);
 		if (ret < 0)
 			return ret;
 		taggable &= ret;
-		pfn = ALIGN_DOWN(pfn, MTS_RATIO) + MTS_RATIO;
-	} while (pfn < end);
+		next = ALIGN_DOWN(next, MTS_RATIO) + MTS_RATIO;
+	} while (next < end);
+	if (taggable && nr_pages >= MTS_RATIO)
+		keep_idle(pfn, nr_pages);
 	return taggable;
 }
 

@@ -604,6 +604,7 @@ unsigned int mts_repeated_max(void);
 int mts_take_all(void);
 void mts_take_free(void);
 bool mts_take_some(void);
+const char *mts_page_reason(struct page *page);
 void mts_offline_start(void);
 void mts_offline_finish(int ret);
 void mts_offline_reset(bool releasing);

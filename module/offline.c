@@ -67,8 +67,16 @@ static unsigned long blocks_left(void)
 	return n;
 }
 
-/* Why can't this page be moved? NULL: it could be, or is free. */
-static const char *page_reason(struct page *page)
+/**
+ * mts_page_reason() - why can't this page be moved?
+ * @page:	a page of tag storage
+ *
+ * A glance.
+ *
+ * Context: Any.
+ * Return: a word, or NULL if it could be, or is free.
+ */
+const char *mts_page_reason(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 	const char *reason = NULL;
@@ -96,6 +104,9 @@ static const char *page_reason(struct page *page)
 		reason = "pinned";
 	else if (folio_test_writeback(folio))
 		reason = "writeback";
+	else if (folio_test_locked(folio) ||
+		 (folio_test_lru(folio) && !folio_test_uptodate(folio)))
+		reason = "busy";
 put:
 	folio_put(folio);
 	return reason;
@@ -126,7 +137,7 @@ static void drain_wait(struct mts_region *r, unsigned long block, int ret)
 
 	lockdep_assert_held(&mts_state_mutex);
 	for (i = 0; i < nr && !reason; i++)
-		reason = page_reason(pfn_to_page(pfn + i));
+		reason = mts_page_reason(pfn_to_page(pfn + i));
 	/* None to blame: what can be moved had nowhere to go, or is in motion */
 	if (reason)
 		pfn += i - 1;

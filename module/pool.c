@@ -32,6 +32,9 @@
 /* Chunks to look at for one, while the list is locked */
 #define POOL_TRIES	8
 
+/* The same where the storage of what is free first is not to be had */
+#define POOL_LOOKS	1024
+
 /**
  * struct mts_pool - free pages of a zone, for a CPU
  * @lock:	protects all of it. Taken with trylock where an interrupt may have
@@ -41,6 +44,7 @@
  * @nr_min:	the least there were since the last mts_pool_trim()
  * @noted:	the chunk that pool_note() was for
  * @round:	mts_look_round at that time
+ * @from:	where to look next, see fill_from_rest()
  */
 struct mts_pool {
 	/* Protects the list and its numbers */
@@ -50,6 +54,7 @@ struct mts_pool {
 	unsigned int nr_min;
 	unsigned int round;
 	unsigned long noted;
+	unsigned long from;
 };
 
 /* By node and zone; NULL when offline */
@@ -146,8 +151,8 @@ static unsigned int fill_from_taggable(struct zone *zone, struct list_head *page
 }
 
 /*
- * Is there little hope to have the tag storage of a chunk soon? A glance, without a
- * lock.
+ * Is there little hope to have the tag storage of a chunk soon, as somebody waits for
+ * I/O of what is there, or holds it? A glance, without a lock.
  */
 static bool chunk_is_hopeless(unsigned long pfn)
 {
@@ -165,34 +170,83 @@ static bool chunk_is_hopeless(unsigned long pfn)
 	default:
 		return false;
 	}
+	if (test_bit(block, r->requests))
+		return true;
 	tag_pfn = mts_block_tag_pfn(&r->geo, block);
-	for (i = 0; i < mts_block_pages(&r->geo); i++) {
-		struct page *page = compound_head(pfn_to_page(tag_pfn + i));
-
-		/* Somebody waits for I/O, or will */
-		if (page_count(page) && PageLRU(page) &&
-		    (PageLocked(page) || PageWriteback(page) ||
-		     !test_bit(PG_uptodate, &page->flags)))
+	for (i = 0; i < mts_block_pages(&r->geo); i++)
+		if (mts_page_reason(pfn_to_page(tag_pfn + i)))
 			return true;
-	}
 	return false;
 }
 
-/* Take what is free in a chunk that has no tags yet */
-static unsigned int fill_from_free(struct zone *zone, struct list_head *pages)
+/* Are pages of it free? A glance, too. */
+static bool chunk_has_free(unsigned long pfn)
 {
+	unsigned int i;
+
+	for (i = MTS_RATIO_SHIFT; i <= MAX_PAGE_ORDER; i++) {
+		struct page *head = pfn_to_page(ALIGN_DOWN(pfn, 1UL << i));
+
+		if (PageBuddy(head) && page_private(head) >= i)
+			return true;
+	}
+	for (i = 0; i < MTS_RATIO; i++)
+		if (PageBuddy(pfn_to_page(pfn + i)))
+			return true;
+	return false;
+}
+
+/*
+ * Take what is free in a chunk whose storage can be had. The page allocator's lists
+ * don't tell where that is, and what is put back to them is found again.
+ */
+static unsigned int fill_from_rest(struct mts_pool *pool, struct zone *zone)
+{
+	unsigned int looks = POOL_LOOKS, i, nr = 0;
+	unsigned long from = pool->from, pfn, start, end;
+	struct mts_region *r;
+
+	for_each_mts_region(r, i) {
+		start = max3(zone->zone_start_pfn, r->geo.data_pfn, from);
+		end = min(zone_end_pfn(zone),
+			  r->geo.data_pfn + mts_data_pages(&r->geo));
+		for (pfn = ALIGN(start, MTS_RATIO); pfn < end && looks; pfn += MTS_RATIO) {
+			looks--;
+			if (!pfn_valid(pfn) || mts_is_storage(pfn) ||
+			    mts_is_storage(pfn + MTS_RATIO - 1) ||
+			    !chunk_has_free(pfn) || chunk_is_hopeless(pfn))
+				continue;
+			nr = tag_storage_take_free(zone, pfn, MTS_RATIO, false,
+						   &pool->pages);
+			if (nr)
+				break;
+		}
+		if (pfn < end) {
+			pool->from = pfn;
+			return nr;
+		}
+	}
+	/* From the start the next time */
+	pool->from = 0;
+	return nr;
+}
+
+/* Take what is free in a chunk that has no tags yet */
+static unsigned int fill_from_free(struct mts_pool *pool, struct zone *zone)
+{
+	struct list_head *pages = &pool->pages;
 	unsigned int nr = 0, tries;
 
 	for (tries = POOL_TRIES; tries; tries--) {
 		nr = tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
-		if (!nr || tries == 1 ||
-		    !chunk_is_hopeless(page_to_pfn(list_first_entry(pages,
+		if (!nr || !chunk_is_hopeless(page_to_pfn(list_first_entry(pages,
 							struct page, lru))))
-			break;
+			return nr;
 		/* To where it is found last */
 		tag_storage_put_free(zone, pages);
 	}
-	return nr;
+	return fill_from_rest(pool, zone) ?:
+		tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
 }
 
 /* mts_survey_note(), once for pages of a chunk that come or go together */
@@ -217,7 +271,7 @@ static struct page *pool_take(struct mts_pool *pool, struct zone *zone)
 	if (list_empty(&pool->pages)) {
 		pool->nr = fill_from_taggable(zone, &pool->pages);
 		if (!pool->nr)
-			pool->nr = fill_from_free(zone, &pool->pages);
+			pool->nr = fill_from_free(pool, zone);
 	}
 	page = list_first_entry_or_null(&pool->pages, struct page, lru);
 	if (page) {
@@ -453,6 +507,7 @@ int mts_pool_init(void)
 			pool->nr = 0;
 			pool->nr_min = 0;
 			pool->noted = -1UL;
+			pool->from = 0;
 		}
 	}
 	return 0;

@@ -92,6 +92,10 @@ static atomic_t failed_moves;
 
 static gfp_t move_gfp(void)
 {
+	/* Reclaim must not use up its reserves for that */
+	if (current->flags & PF_MEMALLOC)
+		return (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) |
+			__GFP_NOMEMALLOC | __GFP_NOWARN;
 	return GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
 		(atomic_read(&failed_moves) < MTS_MAYFAIL_MOVES ?
 		 __GFP_RETRY_MAYFAIL : 0);
@@ -236,8 +240,9 @@ again:
 		*how = "reopened";
 		return 0;
 	case MTS_CHANGING:
-		/* Reclaim takes what is free, or nothing */
-		if (effort == MTS_TAKE_FREE || !wait_for_change(r, block))
+		/* Reclaim waits for nothing */
+		if (current->flags & PF_MEMALLOC || effort == MTS_TAKE_FREE ||
+		    !wait_for_change(r, block))
 			return -EBUSY;
 		goto again;
 	case MTS_RELEASED:
@@ -351,12 +356,18 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 }
 
 /*
- * Reclaim moves nothing. Who must not start I/O or enter a file system may: light
+ * mprotect(), which holds the mmap lock for writing, has nothing moved, nor has
+ * direct compaction: both set PF_MEMALLOC. Reclaim does so as well, and DAMON, but
+ * these ask when they migrate pages to another node, lightly; then the storage may
+ * move as lightly. Who must not start I/O or enter a file system may: light
  * migration does neither, and allocations respect the task's scope.
  */
 static enum mts_effort current_effort(void)
 {
-	return current->flags & PF_MEMALLOC ? MTS_TAKE_FREE : MTS_TAKE_LIGHT;
+	if (current->flags & PF_MEMALLOC && !(current->flags & PF_KTHREAD) &&
+	    !current->reclaim_state)
+		return MTS_TAKE_FREE;
+	return MTS_TAKE_LIGHT;
 }
 
 /* Have it done by somebody who may wait */
@@ -387,6 +398,7 @@ static void ask_takers(void)
 int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		unsigned long ip)
 {
+	enum mts_effort effort;
 	int ret;
 
 	mts_count(MTS_STAT_RESERVE_CALLS);
@@ -405,10 +417,15 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		return -EAGAIN;
 	}
 
-	ret = mts_reserve(pfn, nr_pages, current_effort(), mts_site_get(ip));
-	/* Its neighbours are on the way to the same end */
-	if (ret)
+	effort = current_effort();
+	ret = mts_reserve(pfn, nr_pages, effort, mts_site_get(ip));
+	if (ret) {
+		/* Its neighbours are on the way to the same end */
 		mts_pool_forget(pfn);
+		/* Reclaim comes again, but doesn't call mts_wait() */
+		if (effort == MTS_TAKE_LIGHT && current->flags & PF_MEMALLOC)
+			ask_takers();
+	}
 	mts_worker_kick();
 	return ret;
 }

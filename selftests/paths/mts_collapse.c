@@ -87,6 +87,50 @@ static void test_collapse(const char *name, enum what what, bool must)
 	ktap_result(!bad, "MADV_COLLAPSE: %s", name);
 }
 
+/*
+ * Huge pages where there were others before: their blocks have no tags any more, and
+ * are released after a while, which is about as long as it takes to come here again.
+ */
+#define RELEASE_DELAY	MTS_DEBUGFS "/policy/release_delay_ms"
+#define PASS_INTERVAL	MTS_DEBUGFS "/policy/pass_interval_ms"
+#define RACES		32UL
+#define RACE_PAGES	4UL
+
+static void test_race(void)
+{
+	char delay[32] = "2000", interval[32] = "250", text[32];
+	struct mts_buf b = { .mte = true };
+	double start = mts_now(), took = 0.3;
+	size_t i, j, failed = 0, bad = 0;
+
+	mts_read_file(RELEASE_DELAY, delay, sizeof(delay));
+	mts_read_file(PASS_INTERVAL, interval, sizeof(interval));
+	mts_write_file(PASS_INTERVAL, "10");
+	b.pages = RACE_PAGES * mts_huge_size / mts_page_size;
+	for (i = 0; i < RACES; i++) {
+		snprintf(text, sizeof(text), "%u",
+			 (unsigned int)(took * 1000 * (16 + i) / 32));
+		mts_write_file(RELEASE_DELAY, text);
+		b.p = mts_map(RACE_PAGES * mts_huge_size, PROT_TAGGED, 0,
+			      mts_huge_size);
+		madvise(b.p, RACE_PAGES * mts_huge_size, MADV_NOHUGEPAGE);
+		buf_fill(&b, 40 + i, true);
+		madvise(b.p, RACE_PAGES * mts_huge_size, MADV_HUGEPAGE);
+		for (j = 0; j < RACE_PAGES; j++)
+			if (madvise(b.p + j * mts_huge_size, mts_huge_size,
+				    MADV_COLLAPSE) && !failed++)
+				ktap_note("%zu: %s", i, strerror(errno));
+		bad += buf_bad("raced", &b);
+		buf_unmap(&b);
+		took = (mts_now() - start) / (i + 1);
+	}
+	mts_write_file(RELEASE_DELAY, delay);
+	mts_write_file(PASS_INTERVAL, interval);
+	ktap_result(!failed && !bad,
+		    "MADV_COLLAPSE %lu times, while blocks are released: %zu failed",
+		    RACES * RACE_PAGES, failed);
+}
+
 static void test_khugepaged(void)
 {
 	struct mts_buf b;
@@ -149,12 +193,13 @@ int main(void)
 	mts_need_mte();
 	mts_load_regions();
 	mts_thp_enable();
-	ktap_begin(8);
+	ktap_begin(9);
 	test_collapse("all tagged", ALL, true);
 	test_collapse("some tagged", SPARSE, true);
 	test_collapse("some absent", HOLES, true);
 	test_khugepaged();
 	test_shmem();
+	test_race();
 	if (!mts_online()) {
 		ktap_skip("module not online", "with tag storage in use");
 		ktap_skip("module not online", "the data in tag storage");

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The contract: tag storage that somebody holds. Pages there are in pipes that
+ * nobody reads, for good: what they serve can't have tags, and is free. Programs
+ * with tags find the rest. Huge pages of hugetlbfs there, in use and in the pool,
+ * are replaced one by one; none gets lost, and going offline goes on.
+ */
+#define _GNU_SOURCE
+#include <sys/resource.h>
+
+#include "mts_contract.h"
+
+#define PIPES		64UL
+#define PIPE_PAGES	16UL
+#define HELD		(PIPES * PIPE_PAGES)
+#define HELD_SEED	0x68656c64UL
+#define NR_HUGE		"/proc/sys/vm/nr_hugepages"
+#define HUGE_BYTES	(128UL << 20)
+#define KEY(i)		(0x6b6579UL * 8 + (i) * 8)
+
+static volatile u64 *steps;
+static int pipes[PIPES][2];
+
+/* One word and one tag of each page */
+static void touch(char *page, size_t i)
+{
+	*(volatile u64 *)page = KEY(i);
+	mte_stg(mte_ptr(page, i % 15 + 1));
+}
+
+static bool touched(const char *page, size_t i)
+{
+	return *(volatile const u64 *)page == KEY(i) &&
+	       mte_ldg(page) == i % 15 + 1;
+}
+
+/* In a process of its own: all that it has is gone afterwards */
+static void test_tagged(const char *how, size_t pages, bool late)
+{
+	size_t len = pages * mts_page_size, i, bad = 0;
+	pid_t pid;
+
+	*steps = 0;
+	pid = mts_fork();
+	if (!pid) {
+		char *p = mts_map(len, late ? PROT_RW : PROT_TAGGED, 0, 0);
+
+		madvise(p, len, MADV_NOHUGEPAGE);
+		for (i = 0; late && i < pages; i++)
+			p[i * mts_page_size] = 1;
+		if (late && mprotect(p, len, PROT_TAGGED))
+			mts_die("mprotect");
+		for (i = 0; i < pages; i++, ++*steps)
+			touch(p + i * mts_page_size, i);
+		for (i = 0; i < pages; i++)
+			bad += !touched(p + i * mts_page_size, i);
+		bad += mts_pages_untaggable(how, p, pages) > 0;
+		_exit(!!bad);
+	}
+	ktap_result(watch_child(pid, steps, faults_allowed(pages)),
+		    "%s: %zu pages", how, pages);
+}
+
+static void test_pipes(void)
+{
+	struct rlimit files = { 4 * PIPES, 4 * PIPES };
+	size_t pages, i, in, bad = 0;
+	struct mts_buf held, got;
+	struct at_hand at;
+
+	setrlimit(RLIMIT_NOFILE, &files);
+	storage_first(&at);
+	buf_map(&held, HELD, PROT_RW, 0);
+	buf_fill(&held, HELD_SEED, false);
+	in = in_storage(held.p, HELD);
+	for (i = 0; i < PIPES; i++) {
+		make_pipe(pipes[i]);
+		splice_in(pipes[i][1], buf_page(&held, i * PIPE_PAGES),
+			  PIPE_PAGES * mts_page_size);
+	}
+	buf_unmap(&held);
+	storage_as_usual(&at);
+	ktap_note("%zu of %lu pages in pipes are in tag storage", in, HELD);
+
+	/* No more than what the rest of tag storage serves */
+	pages = (mts_meminfo("MemFree") * 1024 / mts_page_size - HELD * 32) / 2;
+	if (mts_meminfo("MemFree") * 1024 / mts_page_size < HELD * 48)
+		mts_die("memory");
+	test_tagged("first touch", pages, false);
+	test_tagged("PROT_MTE late", pages, true);
+
+	buf_map(&got, HELD, PROT_RW, 0);
+	got.seed = HELD_SEED;
+	for (i = 0; i < PIPES; i++) {
+		ssize_t len = PIPE_PAGES * mts_page_size;
+
+		bad += read(pipes[i][0], buf_page(&got, i * PIPE_PAGES), len) != len;
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+	}
+	bad += buf_bad("in the pipes", &got);
+	ktap_result(!bad && (!mts_online() || in > HELD / 2),
+		    "data in the pipes");
+	buf_unmap(&got);
+}
+
+static bool set_huge(size_t nr)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%zu", nr);
+	return !mts_write_file(NR_HUGE, text);
+}
+
+static bool huge_offline(void)
+{
+	if (!mts_online())
+		return true;
+	return !mts_write_file(MTS_DEBUGFS "/state", "offline") &&
+	       !mts_write_file(MTS_DEBUGFS "/state", "online");
+}
+
+static void test_huge(void)
+{
+	size_t size = mts_meminfo("Hugepagesize") * 1024, pages, bad = 0;
+	size_t nr = HUGE_BYTES / size, used = nr / 2;
+	struct mts_buf b = { .seed = HELD_SEED };
+	struct at_hand at;
+	bool ok;
+
+	storage_first(&at);
+	if (!nr || !set_huge(nr) || mts_meminfo("HugePages_Total") != (long long)nr)
+		mts_die("huge pages");
+	b.pages = used * size / mts_page_size;
+	b.p = mmap(NULL, used * size, PROT_RW,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	if (b.p == MAP_FAILED)
+		mts_die("MAP_HUGETLB");
+	buf_fill(&b, HELD_SEED, false);
+	ktap_note("%zu pages of huge pages in use are in tag storage",
+		  in_storage(b.p, b.pages));
+	ktap_result(mprotect(b.p, size, PROT_TAGGED) && errno == EINVAL,
+		    "PROT_MTE of huge pages of hugetlbfs: EINVAL");
+	storage_as_usual(&at);
+
+	pages = mts_meminfo("MemFree") * 1024 / mts_page_size * 8 / 10;
+	test_tagged("beside huge pages of hugetlbfs", pages, false);
+	bad += buf_bad("huge pages", &b);
+	ok = huge_offline();
+	bad += buf_bad("huge pages, offline", &b);
+	ktap_result(!bad && ok && mts_meminfo("HugePages_Total") == (long long)nr &&
+		    mts_meminfo("HugePages_Free") == (long long)(nr - used),
+		    "huge pages of hugetlbfs, in use and not, offline and online");
+	munmap(b.p, used * size);
+	set_huge(0);
+}
+
+int main(void)
+{
+	mts_need_mte();
+	mts_load_regions();
+	ktap_begin(6);
+	steps = shared_memory(mts_page_size);
+	test_pipes();
+	test_huge();
+	return ktap_end();
+}
