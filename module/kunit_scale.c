@@ -34,7 +34,6 @@ static void free_region(void *p)
 	mts_nr_regions = 0;
 	kvfree(r->taggable);
 	kvfree(r->refill);
-	kvfree(r->idle);
 }
 
 static int make_region(struct kunit *test, struct mts_region *r, u64 size)
@@ -54,8 +53,7 @@ static int make_region(struct kunit *test, struct mts_region *r, u64 size)
 			       GFP_KERNEL);
 	r->refill = kvcalloc(BITS_TO_LONGS(r->geo.tag_pages), sizeof(long),
 			     GFP_KERNEL);
-	r->idle = kvcalloc(mts_nr_blocks(&r->geo), sizeof(*r->idle), GFP_KERNEL);
-	if (!r->taggable || !r->refill || !r->idle)
+	if (!r->taggable || !r->refill)
 		return -ENOMEM;
 	bitmap_fill(r->taggable, r->geo.tag_pages);
 	mts_regions[0] = r;
@@ -116,6 +114,7 @@ static void mts_taggable_edge(struct kunit *test)
 {
 	struct mts_region *r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
 	unsigned long *bits = kunit_kzalloc(test, sizeof(*bits), GFP_KERNEL);
+	u8 idle[4] = { 1, 2, 3, 4 };
 	const unsigned long first = 0x200000, end = first + 4 * MTS_RATIO;
 
 	KUNIT_ASSERT_NOT_NULL(test, r);
@@ -124,9 +123,16 @@ static void mts_taggable_edge(struct kunit *test)
 		.tag_pfn = 0x100000, .tag_pages = 4, .data_pfn = first,
 	};
 	r->taggable = bits;
+	r->idle = idle;
 	mts_regions[0] = r;
 	mts_nr_regions = 1;
 	bitmap_fill(bits, 4);
+	/* Who asks for whole blocks keeps them */
+	KUNIT_EXPECT_EQ(test, mts_taggable(first, MTS_RATIO - 1), 1);
+	KUNIT_EXPECT_EQ(test, mts_taggable(first + MTS_RATIO, MTS_RATIO), 1);
+	KUNIT_EXPECT_EQ(test, idle[0], 1);
+	KUNIT_EXPECT_EQ(test, idle[1], 0);
+	KUNIT_EXPECT_EQ(test, idle[2], 3);
 	KUNIT_EXPECT_EQ(test, mts_taggable(first - MTS_RATIO, 6 * MTS_RATIO), 1);
 	__clear_bit(3, bits);
 	KUNIT_EXPECT_EQ(test, mts_taggable(end - 1, 1), 0);

@@ -79,14 +79,12 @@ static void keep_idle(unsigned long pfn, unsigned long nr_pages)
 		struct mts_region *r = mts_region_of_data(pfn);
 		unsigned long block;
 
-		if (!r) {
-			pfn++;
-			continue;
+		if (r) {
+			block = mts_data_pfn_to_block(&r->geo, pfn);
+			if (READ_ONCE(r->idle[block]))
+				WRITE_ONCE(r->idle[block], 0);
 		}
-		block = mts_data_pfn_to_block(&r->geo, pfn);
-		if (READ_ONCE(r->idle[block]))
-			WRITE_ONCE(r->idle[block], 0);
-		pfn = mts_block_data_pfn(&r->geo, block + 1);
+		pfn = ALIGN_DOWN(pfn, MTS_RATIO) + MTS_RATIO;
 	}
 }
 

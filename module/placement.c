@@ -147,7 +147,7 @@ static unsigned long make_holes(const struct mts_survey *s, unsigned int limit)
 					  &folios);
 	if (!pages)
 		return 0;
-	pages = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE |
+	pages = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_THISNODE |
 				    __GFP_NORETRY | __GFP_NOWARN,
 				    MIGRATE_SYNC_LIGHT);
 	mts_count_add(MTS_STAT_CLEARED, pages);
@@ -171,7 +171,7 @@ static unsigned long migrate_tagged(struct list_head *folios)
 			pos = pos->next;
 		list_cut_position(&batch, folios, pos);
 		mts_pool_drain(NULL);
-		pages += mts_migrate(&batch, GFP_HIGHUSER_MOVABLE |
+		pages += mts_migrate(&batch, GFP_HIGHUSER_MOVABLE | __GFP_THISNODE |
 					     __GFP_ZEROTAGS | __GFP_NORETRY |
 					     __GFP_NOWARN, MIGRATE_SYNC_LIGHT);
 	}

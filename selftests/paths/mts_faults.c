@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory that a fault allocates for a PROT_MTE mapping is where it can have tags,
+ * also where it is not this mapping's alone: shared memory, and what comes back from
+ * swap for several processes. Else each page would fault once more, and be moved.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+
+#include "mts_contract.h"
+
+#define PAGES		2048UL
+#define SEED		0x666c7473UL
+/* Some are: where a block's first page is allocated before its storage is there */
+#define FAULTS_MAX	(PAGES / 4)
+
+static void result(const char *what, const struct mts_buf *b, long long before)
+{
+	size_t bad = buf_bad(what, b) + !buf_taggable(what, b);
+	long long faults = faults_on_access() - before;
+
+	ktap_result(!bad && faults <= (long long)FAULTS_MAX,
+		    "%s: %lld faults on access for %lu pages", what, faults,
+		    PAGES);
+}
+
+static void test_shared(void)
+{
+	struct mts_buf b = { .pages = PAGES, .mte = true };
+	long long before = faults_on_access();
+
+	b.p = mmap(NULL, PAGES * mts_page_size, PROT_TAGGED,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (b.p == MAP_FAILED)
+		mts_die("mmap");
+	buf_fill(&b, SEED, true);
+	result("first touch of shared memory", &b, before);
+	buf_unmap(&b);
+}
+
+/* Swapped out without tags, and then PROT_MTE in two processes */
+static void test_swap(void)
+{
+	struct mts_buf b;
+	long long before;
+	pid_t pid;
+
+	if (zram_make(2 * PAGES * mts_page_size) || swapon(ZRAM, 0)) {
+		ktap_skip("no zram", "swapped in for two processes");
+		return;
+	}
+	buf_map(&b, PAGES, PROT_RW, 0);
+	buf_fill(&b, SEED + 1, false);
+	madvise(b.p, PAGES * mts_page_size, MADV_PAGEOUT);
+	if (mprotect(b.p, PAGES * mts_page_size, PROT_TAGGED))
+		mts_die("mprotect");
+	b.mte = true;
+	ktap_note("%zu pages in swap", buf_swapped(&b));
+	pid = mts_fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	/* What the other test has left is taggable */
+	if (mts_online())
+		mts_release();
+	before = faults_on_access();
+	result("swapped in for two processes", &b, before);
+	kill(pid, SIGKILL);
+	wait_status(pid);
+	buf_unmap(&b);
+	swapoff(ZRAM);
+}
+
+int main(void)
+{
+	mts_need_mte();
+	mts_load_regions();
+	ktap_begin(2);
+	test_shared();
+	test_swap();
+	return ktap_end();
+}
