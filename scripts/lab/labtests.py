@@ -45,6 +45,7 @@ import time
 
 from lab import lablib
 from lab.lablib import SCRIPTS, TOP, die
+from lab.runner import call
 
 DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
                  os.path.join(TOP, "selftests", "canary", "tests.list")]
@@ -155,7 +156,15 @@ class Entry:
 class Artifacts:
     """What a set of entries boots, built before the first of them runs."""
 
-    def __init__(self, entries, debug):
+    @staticmethod
+    def steps(entries):
+        """How many are built for these entries."""
+        entries = [e for e in entries if not e.too_large()]
+        return bool(entries) + any("kselftest" in e.flags for e in entries) + \
+            2 * len({e.kernel for e in entries}) + \
+            len({(e.kernel, e.module) for e in entries if e.module})
+
+    def __init__(self, entries, debug, steps=None):
         self.debug = ["--debug"] if debug else []
         self.boot = {}
         self.modules = {}
@@ -163,19 +172,21 @@ class Artifacts:
         entries = [e for e in entries if not e.too_large()]
         if not entries:
             return
-        self.qemu = os.environ.get("MTS_QEMU") or lablib.artifact("build/emulator")["last"]
+        modules = sorted({(e.kernel, e.module) for e in entries if e.module})
+        steps = steps or lablib.Steps(self.steps(entries))
+        self.qemu = lablib.emulator(steps)
         if any("kselftest" in e.flags for e in entries):
-            self.kselftests = lablib.artifact("build/kselftests")["DIR"]
+            self.kselftests = steps.build("build/kselftests")["DIR"]
         for key in sorted({e.kernel for e in entries}):
             flavour, fragment = key
-            kernel = lablib.artifact("build/kernel", "--flavour", flavour, *self.debug,
-                                     *(["--with", fragment] if fragment else []))
-            initramfs = lablib.artifact("build/initramfs", "--flavour", flavour,
-                                        "--kdir", kernel["KDIR"])
+            kernel = steps.build("build/kernel", "--flavour", flavour, *self.debug,
+                                 *(["--with", fragment] if fragment else []))
+            initramfs = steps.build("build/initramfs", "--flavour", flavour,
+                                    "--kdir", kernel["KDIR"])
             self.boot[key] = ["--image", kernel["IMAGE"], "--initrd", initramfs["INITRAMFS"]]
-            for name in sorted({e.module for e in entries if e.module and e.kernel == key}):
-                self.modules[key, name] = lablib.artifact("build/module", MODULES[name],
-                                                          "--kdir", kernel["KDIR"])["MODULE"]
+            for name in [name for at, name in modules if at == key]:
+                self.modules[key, name] = steps.build("build/module", MODULES[name],
+                                                      "--kdir", kernel["KDIR"])["MODULE"]
 
     def args(self, entry, rundir):
         args = ["--qemu", self.qemu, *self.boot[entry.kernel], *self.debug]
@@ -257,31 +268,6 @@ def kill_when_started(rundir, stop):
             os.kill(pid, signal.SIGKILL)
             return
         time.sleep(0.1)
-
-
-# Children that run now: an interrupted run ends them, and they their machines.
-running = set()
-
-
-def call(cmd, **options):
-    """Run a child to its end: (status, stderr if that is a pipe)."""
-    with subprocess.Popen(cmd, stdin=subprocess.DEVNULL, text=True, **options) as child:
-        running.add(child)
-        try:
-            _, errors = child.communicate()
-        except BaseException:
-            child.terminate()
-            raise
-        finally:
-            running.discard(child)
-    return child.returncode, errors or ""
-
-
-def stop_running():
-    for child in list(running):
-        child.terminate()
-    for child in list(running):
-        child.wait()
 
 
 def edit_tree(entry, rundir, artifacts):

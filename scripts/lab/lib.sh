@@ -33,7 +33,7 @@ run_logged() {
 	_text=$2
 	shift 2
 	mkdir -p "$(dirname "$_log")"
-	say "$_text (log: $_log)"
+	say "${MTS_STEP:+$MTS_STEP }$_text (log: $_log)"
 	_t0=$(date +%s)
 	# Without the lock's descriptor: a child that outlives us must not hold it.
 	"$@" >"$_log" 2>&1 </dev/null 9>&- &
@@ -120,12 +120,26 @@ tmp_dir() {
 # caller has not built before: a build takes the time of another, and is silent.
 before_build() {
 	[ -z "${MTS_ALL_BUILT:-}" ] ||
-		die "$1 isn't built yet; a test doesn't build it: its name is missing in scripts/test"
-	mkdir -p "$MTS_CACHE"
+		die "$1 isn't built, and a test doesn't build it: scripts/test has to before, or the" \
+			"checkout has changed since it began"
+	mkdir -p "$MTS_CACHE/logs"
+	find "$MTS_CACHE/logs" -type f -mtime +14 -exec rm -f '{}' +
 	_free=$(df -Pk "$MTS_CACHE" | awk 'NR == 2 { print int($4 / 1024) }')
 	[ "$_free" -ge "$2" ] ||
 		die "no room for $1: it needs $2 MiB in $MTS_CACHE, there are $_free" \
 			"(make clean removes all that can be built again)"
+}
+
+# new_run KIND [NAME]: a directory for what a run leaves. The last ones of each kind
+# stay, those in progress among them.
+new_run() {
+	mkdir -p "$MTS_CACHE/runs"
+	_keep=10
+	[ "$1" != vm ] || _keep=40
+	_run=$(mktemp -d "$MTS_CACHE/runs/$1-$(date +%Y%m%d-%H%M%S)-${2:+$2-}XXXXXX")
+	find "$MTS_CACHE/runs" -mindepth 1 -maxdepth 1 -name "$1-[0-9]*-[0-9]*-*" | sort -r |
+		tail -n "+$((_keep + 1))" | while IFS= read -r _old; do rm -rf "$_old"; done
+	echo "$_run"
 }
 
 # keep_newest STAMP...: of builds of one kind the last MTS_KEEP stay. STAMP is the
@@ -135,12 +149,16 @@ MTS_KEEP=3
 keep_newest() {
 	[ $# -gt $MTS_KEEP ] || return 0
 	# shellcheck disable=SC2012 # no strange names
-	ls -1t -- "$@" | tail -n "+$((MTS_KEEP + 1))" | while IFS= read -r _stamp; do
-		[ -n "$(find "$_stamp" -mmin +240 2>/dev/null)" ] || continue
-		# shellcheck disable=SC2016 # the other shell's
-		! flock -n -x "$_stamp" sh -c 'rm -f "$1" && rm -rf "${1%/*}"' sh "$_stamp" 9>&- ||
-			say "an old build is removed: ${_stamp%/*}"
-	done
+	ls -1t -- "$@" | tail -n "+$((MTS_KEEP + 1))" | {
+		_n=0
+		while IFS= read -r _stamp; do
+			[ -n "$(find "$_stamp" -mmin +240 2>/dev/null)" ] || continue
+			# shellcheck disable=SC2016 # the other shell's
+			! flock -n -x "$_stamp" sh -c 'rm -f "$1" && rm -rf "${1%/*}"' sh "$_stamp" 9>&- ||
+				_n=$((_n + 1))
+		done
+		[ "$_n" -eq 0 ] || say "$_n old builds like ${1%/*} are removed"
+	}
 }
 
 # Debian 13 has some libraries under another name, which stands for the old one.
@@ -183,8 +201,8 @@ need_pkgs() {
 
 # Packages of other suites than the machine's: apt with a state of its own in a
 # directory, so that the machine's configuration isn't changed. Works without
-# root. private_apt_setup DIR, private_apt_suite DIR TYPE SUITE for each suite,
-# private_apt DIR update, and then what is wanted.
+# root. private_apt_setup DIR [ARCHITECTURE], private_apt_suite DIR TYPE SUITE for each
+# suite, private_apt DIR update, and then what is wanted. Or arm64_packages.
 
 # Debian repositories of the machine that carry its own release.
 debian_mirrors() {
@@ -209,6 +227,24 @@ private_apt_setup() {
 		die "no Debian $(debian_codename) mirror among apt's sources (apt-get indextargets)"
 	mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
 	printf '%s\n' "$_mirrors" >"$1/mirrors"
+	cat >"$1/apt.conf" <<-EOF
+		Dir::Etc::SourceList "$1/lab.sources";
+		Dir::Etc::SourceParts "/dev/null";
+		Dir::State::Lists "$1/lists";
+		Dir::Cache "$1/cache";
+		Dir::Cache::pkgcache "";
+		Dir::Cache::srcpkgcache "";
+		APT::Sandbox::User "root";
+		APT::Get::List-Cleanup "false";
+		Acquire::Languages "none";
+		Acquire::Retries "3";
+	EOF
+	# Another one than the machine's: nothing is installed of it
+	[ -z "${2:-}" ] || cat >>"$1/apt.conf" <<-EOF
+		APT::Architecture "$2";
+		APT::Architectures:: "$2";
+		Dir::State::status "/dev/null";
+	EOF
 }
 
 # TYPE: deb or deb-src
@@ -231,14 +267,24 @@ private_apt_suite() {
 private_apt() {
 	_dir=$1
 	shift
-	apt-get -q -o Dir::Etc::SourceList="$_dir/lab.sources" \
-		-o Dir::Etc::SourceParts=/dev/null \
-		-o Dir::State::Lists="$_dir/lists" \
-		-o Dir::Cache="$_dir/cache" \
-		-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
-		-o APT::Sandbox::User=root -o APT::Get::List-Cleanup=false \
-		-o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+	apt-get -q -c "$_dir/apt.conf" "$@"
 }
+
+# arm64_packages DIR PACKAGE...: of the machine's own suite, unpacked in DIR/root;
+# DIR/version has their names
+arm64_packages() (
+	_into=$1
+	shift
+	private_apt_setup "$_into/apt" arm64
+	private_apt_suite "$_into/apt" deb "$(debian_codename)"
+	cd "$_into" || exit 1
+	private_apt "$_into/apt" update && private_apt "$_into/apt" download "$@" || exit 1
+	for _deb in *.deb; do
+		dpkg-deb -x "$_deb" root
+		echo "$_deb"
+	done >version
+	rm -rf apt ./*.deb
+)
 
 # pkg_version PKG: version of an installed package.
 pkg_version() {
