@@ -238,9 +238,11 @@ static unsigned int fill_from_free(struct mts_pool *pool, struct zone *zone)
 	unsigned int nr = 0, tries;
 
 	for (tries = POOL_TRIES; tries; tries--) {
+		struct page *first;
+
 		nr = tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
-		if (!nr || !chunk_is_hopeless(page_to_pfn(list_first_entry(pages,
-							struct page, lru))))
+		first = list_first_entry_or_null(pages, struct page, lru);
+		if (!first || !chunk_is_hopeless(page_to_pfn(first)))
 			return nr;
 		/* To where it is found last */
 		tag_storage_put_free(zone, pages);
