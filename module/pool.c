@@ -235,14 +235,15 @@ static unsigned int fill_from_rest(struct mts_pool *pool, struct zone *zone)
 static unsigned int fill_from_free(struct mts_pool *pool, struct zone *zone)
 {
 	struct list_head *pages = &pool->pages;
-	unsigned int nr = 0, tries;
+	unsigned int nr, tries;
+	struct page *page;
 
 	for (tries = POOL_TRIES; tries; tries--) {
-		struct page *first;
-
 		nr = tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
-		first = list_first_entry_or_null(pages, struct page, lru);
-		if (!first || !chunk_is_hopeless(page_to_pfn(first)))
+		if (!nr)
+			return 0;
+		page = list_first_entry(pages, struct page, lru);
+		if (!chunk_is_hopeless(page_to_pfn(page)))
 			return nr;
 		/* To where it is found last */
 		tag_storage_put_free(zone, pages);
