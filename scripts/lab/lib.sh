@@ -139,6 +139,7 @@ new_run() {
 	_run=$(mktemp -d "$MTS_CACHE/runs/$1-$(date +%Y%m%d-%H%M%S)-${2:+$2-}XXXXXX")
 	find "$MTS_CACHE/runs" -mindepth 1 -maxdepth 1 -name "$1-[0-9]*-[0-9]*-*" | sort -r |
 		tail -n "+$((_keep + 1))" | while IFS= read -r _old; do rm -rf "$_old"; done
+	chmod 755 "$_run"
 	echo "$_run"
 }
 
