@@ -227,11 +227,16 @@ static void test_ahead(void)
 {
 	size_t pages = (80UL << 20) / mts_page_size, i;
 	size_t limit = AHEAD_BLOCKS * mts_regions[0].block_pages * mts_page_size;
-	char delay[32], *p;
+	char delay[32], cmdline[4096], *p;
 	long long bytes;
 
 	if (!mts_online()) {
 		ktap_skip("module not online", "storage reserved by mprotect");
+		return;
+	}
+	if (mts_read_file("/proc/cmdline", cmdline, sizeof(cmdline)) > 0 &&
+	    strstr(cmdline, "mts.queue=needed")) {
+		ktap_skip("without the optional patches", "storage reserved by mprotect");
 		return;
 	}
 	if (mts_read_file(MTS_DEBUGFS "/policy/release_delay_ms", delay, sizeof(delay)) > 0 &&
