@@ -37,7 +37,7 @@ help:
 	@echo 'make litmus      the proof of docs/hooks.md, by the kernel'"'"'s memory model'
 	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
 	@echo '                 PAGES=16k or 64k with each of these: another page size'
-	@echo '                 GUEST=debian with run, test, shell: Debian for arm64 on its kernel'
+	@echo '                 GUEST=debian with run, test, shell, bench: Debian for arm64'
 	@echo 'make setup       install the packages the lab needs'
 	@echo 'make clean       remove the cache: kernels, emulator, runs'
 
@@ -61,8 +61,8 @@ test-kernels:
 	@$(SCRIPTS)/kernels --test $(KERNELS)
 
 bench:
-	@$(SCRIPTS)/setup $@
-	@$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS)
+	@$(SCRIPTS)/setup $@ $(DEBIAN)
+	@$(if $(DEBIAN),$(SCRIPTS)/bench-debian $(BENCHFLAGS),$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS))
 
 torture:
 	@$(SCRIPTS)/setup $@
