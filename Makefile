@@ -17,6 +17,10 @@ PAGES ?= 4k
 export PAGES
 MEM := $(if $(filter 64k,$(PAGES)),32G,$(if $(filter 16k,$(PAGES)),2G,512M))
 
+# GUEST=debian: Debian's userland, kernel and packages instead of the lab's initramfs
+GUEST ?= lab
+DEBIAN := $(filter debian,$(GUEST))
+
 help:
 	@echo 'make run         boot an emulated MTE machine and watch the module work'
 	@echo 'make test        all tests on emulated machines (TESTS="name pattern*" for some)'
@@ -27,12 +31,13 @@ help:
 	@echo 'make mutants     see that the tests catch bugs (MUTANTS="name pattern*", TIMES=3)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
-	@echo 'make debs        Debian packages: source for DKMS, module, tools; lintian'
+	@echo 'make debs        Debian packages: kernel, headers, module, source for DKMS, tools; lintian'
 	@echo 'make dist        a source tarball'
 	@echo 'make lint        static checks'
 	@echo 'make litmus      the proof of docs/hooks.md, by the kernel'"'"'s memory model'
 	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
 	@echo '                 PAGES=16k or 64k with each of these: another page size'
+	@echo '                 GUEST=debian with run, test, shell, bench: Debian for arm64'
 	@echo 'make setup       install the packages the lab needs'
 	@echo 'make clean       remove the cache: kernels, emulator, runs'
 
@@ -40,12 +45,12 @@ setup:
 	@$(SCRIPTS)/setup
 
 run:
-	@$(SCRIPTS)/setup $@
-	@$(SCRIPTS)/vm --mem $(MEM) --smp 2 --run demo --plain --show ktap --timeout 120
+	@$(SCRIPTS)/setup $@ $(DEBIAN)
+	@$(SCRIPTS)/vm --guest $(GUEST) --mem $(MEM) --smp 2 --run $(if $(DEBIAN),story --swap 512M,demo) --plain --show ktap --timeout 120
 
 test:
-	@$(SCRIPTS)/setup $@
-	@$(SCRIPTS)/test $(TESTS)
+	@$(SCRIPTS)/setup $@ $(DEBIAN)
+	@$(SCRIPTS)/test $(if $(DEBIAN),--list selftests/debian/tests.list) $(TESTS)
 
 test-debug:
 	@$(SCRIPTS)/setup $@
@@ -56,8 +61,8 @@ test-kernels:
 	@$(SCRIPTS)/kernels --test $(KERNELS)
 
 bench:
-	@$(SCRIPTS)/setup $@
-	@$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS)
+	@$(SCRIPTS)/setup $@ $(DEBIAN)
+	@$(if $(DEBIAN),$(SCRIPTS)/bench-debian $(BENCHFLAGS),$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS))
 
 torture:
 	@$(SCRIPTS)/setup $@
@@ -68,15 +73,15 @@ mutants:
 	@$(SCRIPTS)/mutants $(if $(TIMES),--times "$(TIMES)") $(MUTANTS)
 
 shell:
-	@$(SCRIPTS)/setup $@
-	@$(SCRIPTS)/vm --interactive --mem $(MEM) $(VMFLAGS)
+	@$(SCRIPTS)/setup $@ $(DEBIAN)
+	@$(SCRIPTS)/vm --guest $(GUEST) --interactive --mem $(MEM) $(VMFLAGS)
 
 module:
 	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/build/module $(if $(KDIR),--kdir "$(KDIR)")
 
 debs:
-	@$(SCRIPTS)/setup module
+	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/debs $(if $(KDIR),--kdir "$(KDIR)")
 
 dist:

@@ -17,6 +17,8 @@ comma separated:
                     meant so; all others are for all, and mem= is for 4K: larger pages
                     have 4 times as much
   only-4k=WHY       skipped with larger pages: why, '.' for a space
+  guest=debian      Debian's userland, kernel and packages (build/debian-guest) instead
+                    of the initramfs; swap=1G: one more disk, for swap
   kernel=debug|normal   only with (without) --debug
   expect=pass|CLASS a class (see lablib.py): the run's headline must be just that
   expect=fail:A|B   each of these results must be "not ok", and nothing else may be
@@ -53,7 +55,7 @@ MODULES = {"broken": "--break", "table": "--table"}
 FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
         "with", "kernel", "expect", "may-fail", "skips", "allow", "says", "tree", "pages",
-        "only-4k"}
+        "only-4k", "guest", "swap"}
 PAGES = os.environ.get("PAGES") or "4k"
 MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 4}
 # Pageblocks of 512 MiB are too large for these machines.
@@ -105,6 +107,10 @@ class Entry:
         return self.options["only-4k"].replace(".", " ")
 
     @property
+    def guest(self):
+        return self.options.get("guest", "lab")
+
+    @property
     def flavour(self):
         return self.options.get("flavour", "patched")
 
@@ -137,7 +143,7 @@ class Entry:
             args += ["--args", ",".join(self.args)]
         if "mem" in opts:
             args += ["--mem", self.memory()]
-        for key in ("smp", "numa", "block-size"):
+        for key in ("smp", "numa", "block-size", "swap"):
             if key in opts:
                 args += ["--" + key, opts[key]]
         if "dtb" in opts:
@@ -161,7 +167,8 @@ class Artifacts:
         """How many are built for these entries."""
         entries = [e for e in entries if not e.too_large()]
         return bool(entries) + any("kselftest" in e.flags for e in entries) + \
-            2 * len({e.kernel for e in entries}) + \
+            2 * len({e.kernel for e in entries if e.guest == "lab"}) + \
+            any(e.guest == "debian" for e in entries) + \
             len({(e.kernel, e.module) for e in entries if e.module})
 
     def __init__(self, entries, debug, steps=None):
@@ -177,7 +184,9 @@ class Artifacts:
         self.qemu = lablib.emulator(steps)
         if any("kselftest" in e.flags for e in entries):
             self.kselftests = steps.build("build/kselftests")["DIR"]
-        for key in sorted({e.kernel for e in entries}):
+        if any(e.guest == "debian" for e in entries):
+            steps.build("build/debian-guest")
+        for key in sorted({e.kernel for e in entries if e.guest == "lab"}):
             flavour, fragment = key
             kernel = steps.build("build/kernel", "--flavour", flavour, *self.debug,
                                  *(["--with", fragment] if fragment else []))
@@ -189,7 +198,10 @@ class Artifacts:
                                                       "--kdir", kernel["KDIR"])["MODULE"]
 
     def args(self, entry, rundir):
-        args = ["--qemu", self.qemu, *self.boot[entry.kernel], *self.debug]
+        args = ["--qemu", self.qemu, *self.debug]
+        if entry.guest != "lab":
+            return [*args, "--guest", entry.guest, "--flavour", entry.flavour]
+        args += self.boot[entry.kernel]
         if "kexec" in entry.flags:
             boot = os.path.join(rundir, "overlay", "boot")
             os.makedirs(boot, exist_ok=True)

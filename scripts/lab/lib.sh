@@ -248,6 +248,25 @@ private_apt_setup() {
 	EOF
 }
 
+# private_apt_all DIR ARCH: from all Debian suites that the machine has, to resolve what
+# depends on what as if nothing were installed.
+private_apt_all() {
+	private_apt_setup "$1" "$2"
+	mkdir -p "$1/state"
+	: >"$1/state/status"
+	cat >>"$1/apt.conf" <<-EOF
+		Dir::State "$1/state";
+		Dir::State::status "$1/state/status";
+	EOF
+	# shellcheck disable=SC2016 # apt expands these
+	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' \
+		'Created-By: Packages' | sed -n 's/^Debian //p' | sort -u |
+		while read -r _suite _uri; do
+			echo "$_uri" >"$1/mirrors"
+			private_apt_suite "$1" deb "$_suite"
+		done
+}
+
 # TYPE: deb or deb-src
 private_apt_suite() {
 	# What the lab takes from Debian 12's backports, Debian 13 has itself

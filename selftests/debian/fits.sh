@@ -1,0 +1,138 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The guest's part of B14 (scripts/bench-debian): one of Debian's programs on tagged
+# heap, in memory that others have left.
+#
+# usage: fits PROGRAM FILL
+#
+# FILL is KiB of memory that somebody has locked; 0 measures what the program needs.
+# Prints "B14 KEY VALUE". With -icount a nanosecond is an instruction.
+
+. ./lib.sh
+. ./heap
+
+program=$1
+fill=$2
+
+tell() {
+	echo "B14 $1 $2"
+}
+
+now() {
+	date +%s%N
+}
+
+# Each prints what must be the same every time, and nothing else
+work_sqlite3() {
+	ops=60000
+	sqlite_round $ops
+}
+
+work_redis() {
+	ops=300000
+	redis debug populate 150000 key 150 >/dev/null &&
+		redis-benchmark -s "$SOCKET" --dbnum 1 -n 150000 -r 100000 -d 100 -P 32 -q \
+			-t set,get >&2 && redis dbsize
+}
+
+work_python3() {
+	ops=80000
+	env "$TAGGED" PYTHONMALLOC=malloc python3 -c '
+import sys
+n = int(sys.argv[1])
+d = {"key%08d" % (i * 7919 % n): [i, str(i), float(i)] for i in range(n)}
+for turn in range(3):
+    keys = sorted(d, key=lambda k: d[k][1])
+    for k in keys[::2]:
+        d[k] = [d[k][0] + 1, str(d[k][0]), float(turn)]
+print(len(d), sum(v[0] for v in d.values()))' $ops
+}
+
+# A function is an operation
+work_gcc() {
+	ops=600
+	awk -v n=$ops 'BEGIN {
+		for (i = 0; i < n; i++)
+			printf "int f%d(int *p, int n)\n{\n\tint s = 0;\n\tfor (int i = 0; i < n; i++) {\n" \
+			"\t\tif (p[i] %% %d == 0)\n\t\t\ts += p[i] * %d;\n\t\telse\n" \
+			"\t\t\tp[i] ^= s >> %d;\n\t}\n\treturn s;\n}\n", i, i % 17 + 2, i, i % 7
+	}' >/run/many.c
+	env "$TAGGED" gcc -O2 -S -o - /run/many.c | cksum
+}
+
+# watch_memory PID FILE: least MemAvailable and most tagged memory until PID ends
+watch_memory() {
+	_least=$(meminfo MemAvailable)
+	_most=0
+	while kill -0 "$1" 2>/dev/null; do
+		_now=$(meminfo MemAvailable)
+		[ "$_now" -ge "$_least" ] || {
+			_least=$_now
+			_most=$(tagged_kib)
+			[ ! -r "$MTS_SYSFS/reserved_bytes" ] || sysfs reserved_bytes >"$2.reserved"
+		}
+		echo "$_least $_most" >"$2"
+		sleep 0.5
+	done
+}
+
+redis_pid=
+ops=0
+[ ! -d "$MTS_SYSFS" ] || mts_settle
+swap_on || exit 1
+measure() {
+	[ "$program" != redis ] || redis_start || return 1
+	"work_$program" || return 1
+	[ "$program" != redis ] || {
+		redis shutdown nosave 2>/dev/null
+		wait "$redis_pid"
+	}
+}
+
+# Once for its files, and for what it needs
+measure >/run/expected &
+available=$(meminfo MemAvailable)
+watch_memory $! /run/watched
+wait $! || exit 1
+sleep 3
+read -r least most </run/watched
+tell available "$(meminfo MemAvailable)"
+tell total "$(meminfo MemTotal)"
+tell need $((available - least))
+tell tagged "$most"
+[ ! -r /run/watched.reserved ] || tell reserved "$(($(cat /run/watched.reserved) / 1024))"
+
+if [ "$fill" -gt 0 ]; then
+	mkfifo /run/filled
+	python3 -c '
+import ctypes, mmap, sys, time
+size = int(sys.argv[1]) << 10
+memory = mmap.mmap(-1, size)
+for at in range(0, size, 4096):
+    memory[at:at + 8] = at.to_bytes(8, "little")
+where = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mlock(ctypes.c_void_p(where), ctypes.c_size_t(size)):
+    sys.exit("mlock: %d" % ctypes.get_errno())
+with open("/run/filled", "w") as done:
+    done.write("ok\n")
+time.sleep(1e6)' "$fill" &
+	read -r answer </run/filled
+	[ "$answer" = ok ] || exit 1
+fi
+tell left "$(meminfo MemAvailable)"
+in=$(vmstat pswpin)
+out=$(vmstat pswpout)
+faults=$(vmstat pgmajfault)
+start=$(now)
+measure >/run/found || exit 1
+end=$(now)
+tell swapins $(($(vmstat pswpin) - in))
+tell swapouts $(($(vmstat pswpout) - out))
+tell majfaults $(($(vmstat pgmajfault) - faults))
+tell ops "$ops"
+tell ns $((end - start))
+if ! cmp /run/expected /run/found >&2; then
+	echo "! the results differ"
+	exit 1
+fi

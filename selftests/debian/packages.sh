@@ -1,0 +1,76 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The packages of "make debs": those that the guest was made with, the headers and
+# DKMS's, and that all of them can be removed.
+
+. ./lib.sh
+. ./heap
+
+release=$(uname -r)
+modules=mte-tag-storage-modules-$release
+export DEBIAN_FRONTEND=noninteractive
+ktap_plan 13
+
+installed() {
+	for _package; do
+		[ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$_package")" = "ii " ] || return 1
+	done
+	dpkg -V "$@"
+}
+check "kernel, module and tools are installed, and whole" \
+	installed "linux-image-$release" "$modules" mte-tag-storage-tools
+module_of() {
+	[ "$(modinfo -F filename mte_tag_storage)" = "$1" ] && mts_loaded &&
+		[ "$(modinfo -F version mte_tag_storage)" = "$(sysfs version)" ] &&
+		[ "$(sysfs version)" = "$(dpkg-query -W -f '${Version}' mte-tag-storage-tools)" ]
+}
+check "the package's module was loaded at boot" \
+	module_of "/lib/modules/$release/updates/mte_tag_storage.ko"
+numbers() {
+	mts_settle
+	[ "$(sysfs carveout_bytes)" -gt 0 ] && [ "$(sysfs released_bytes)" -gt 0 ] &&
+		[ $(($(sysfs static_bytes) + $(sysfs released_bytes) + $(sysfs reserved_bytes) + \
+			$(sysfs bad_bytes))) = "$(sysfs carveout_bytes)" ]
+}
+check "its numbers are in sysfs" numbers
+tools() {
+	mts-ps && mts-textfile | grep -c mts_ && TERM=linux mts-top -n 1 | head -n 3 &&
+		mts-plot --help >/dev/null
+}
+check "the tools run" tools
+
+heads() {
+	dpkg -i /lab/debs/linux-headers-*.deb && installed "linux-headers-$release" &&
+		file_is_arm64 "/lib/modules/$release/build/scripts/mod/modpost"
+}
+# EM_AARCH64
+file_is_arm64() {
+	[ "$(od -An -tu2 -j18 -N2 "$1" | tr -d ' ')" = 183 ]
+}
+check "the headers are installed, with programs for this machine" heads
+check "offline, and the module goes" eval "mts_offline && rmmod mte_tag_storage"
+gone() {
+	dpkg -P "$modules" && ! modinfo mte_tag_storage 2>/dev/null
+}
+check "its package is removed" gone
+check "DKMS builds the module" dpkg -i /lab/debs/mte-tag-storage-dkms_*.deb
+dkms_says() {
+	dkms status mte-tag-storage | tee /dev/stderr |
+		grep "$release.*: installed"
+}
+check "... and has it installed" dkms_says
+check "modprobe loads it" modprobe mte_tag_storage
+check "... it is the one of DKMS, and lends memory" eval \
+	"module_of /lib/modules/$release/updates/dkms/mte_tag_storage.ko && numbers"
+heap() {
+	heap_is_tagged && sqlite_round 20000 && audit packages
+}
+check "a program on tagged heap, and every page is what it should be" heap
+all_gone() {
+	mts_offline && rmmod mte_tag_storage &&
+		dpkg -P mte-tag-storage-dkms mte-tag-storage-tools "linux-headers-$release" &&
+		[ -z "$(find "/lib/modules/$release" -name 'mte_tag_storage*')" ] &&
+		! ls /usr/src/mte-tag-storage-* /var/lib/dkms/mte-tag-storage 2>/dev/null
+}
+check "all of it can be removed" all_gone
+ktap_done
