@@ -293,6 +293,7 @@ int mts_pool_drain(struct zone *zone);
 void mts_pool_trim(void);
 void mts_pool_note_free(unsigned long pfn);
 void mts_pool_forget(unsigned long pfn);
+bool mts_chunk_is_hopeless(unsigned long pfn);
 unsigned long mts_pool_pages(void);
 int mts_pool_init(void);
 void mts_pool_exit(void);
@@ -316,6 +317,7 @@ static inline int mts_pool_init(void)
 static inline void mts_pool_trim(void) { }
 static inline void mts_pool_note_free(unsigned long pfn) { }
 static inline void mts_pool_forget(unsigned long pfn) { }
+static inline bool mts_chunk_is_hopeless(unsigned long pfn) { return false; }
 static inline void mts_pool_exit(void) { }
 #endif
 
@@ -490,6 +492,7 @@ const char *mts_survey_audit(void);
 /* placement.c */
 unsigned long mts_evacuate(bool hurry);
 unsigned long mts_make_ready(unsigned long nr);
+bool mts_make_room(void);
 
 /* site.c */
 unsigned int mts_site_get(unsigned long ip);

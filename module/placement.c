@@ -311,3 +311,84 @@ unsigned long mts_make_ready(unsigned long nr)
 	}
 	return ready;
 }
+
+/* Chunks to look at for some that are to be emptied, and to empty at a time */
+#define ROOM_LOOKS	4096
+#define ROOM_CHUNKS	8
+
+/* Chunks whose storage can be had, and the pages without tags in them */
+static unsigned int isolate_room(unsigned long *chunks, struct list_head *folios)
+{
+	/* Where to look next; races are harmless */
+	static unsigned long room_pfn;
+	unsigned long from = READ_ONCE(room_pfn), pfn = 0, end = 0;
+	unsigned int looks = ROOM_LOOKS, nr = 0, i;
+	struct mts_region *r;
+
+	for_each_mts_region(r, i) {
+		end = r->geo.data_pfn + mts_data_pages(&r->geo);
+		for (pfn = max(r->geo.data_pfn, from);
+		     pfn < end && looks && nr < ROOM_CHUNKS; pfn += MTS_RATIO) {
+			looks--;
+			if (!pfn_valid(pfn) || mts_is_storage(pfn) ||
+			    mts_is_storage(pfn + MTS_RATIO - 1) ||
+			    mts_chunk_is_hopeless(pfn))
+				continue;
+			if (mts_isolate(pfn, MTS_RATIO, MTS_UNTAGGED, folios))
+				chunks[nr++] = pfn;
+			cond_resched();
+		}
+		if (pfn < end)
+			break;
+	}
+	/* From the start the next time */
+	WRITE_ONCE(room_pfn, pfn < end ? pfn : 0);
+	return nr;
+}
+
+/* What has become free is on per-CPU lists: to take a page of it drains them */
+static void drain_chunk(unsigned long pfn)
+{
+	unsigned long end = pfn + MTS_RATIO;
+	LIST_HEAD(pages);
+
+	for (; pfn < end; pfn++) {
+		struct page *page = pfn_to_page(pfn);
+
+		if (page_count(page) || PageBuddy(page) || PageTail(page))
+			continue;
+		if (tag_storage_take_free(page_zone(page), pfn, 1, true, &pages))
+			__free_page(page);
+		break;
+	}
+}
+
+/**
+ * mts_make_room() - make room for tags where their storage can be had
+ *
+ * All memory that is free may be served by storage that somebody holds. Pages
+ * without tags can live there, and leave theirs.
+ *
+ * Context: Process context, sleeps. No folio locks.
+ * Return: whether there is some now.
+ */
+bool mts_make_room(void)
+{
+	unsigned int site = mts_site_get(_THIS_IP_), nr;
+	unsigned long chunks[ROOM_CHUNKS];
+	bool made = false;
+	LIST_HEAD(folios);
+
+	nr = isolate_room(chunks, &folios);
+	if (!nr || !mts_migrate(&folios, (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) |
+				__GFP_THISNODE | __GFP_NOWARN, MIGRATE_ASYNC))
+		return false;
+	while (nr--) {
+		drain_chunk(chunks[nr]);
+		if (mts_reserve(chunks[nr], MTS_RATIO, MTS_TAKE_WAIT, site))
+			continue;
+		mts_pool_note_free(chunks[nr]);
+		made = true;
+	}
+	return made;
+}

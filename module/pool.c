@@ -150,11 +150,15 @@ static unsigned int fill_from_taggable(struct zone *zone, struct list_head *page
 	return nr;
 }
 
-/*
- * Is there little hope to have the tag storage of a chunk soon, as somebody waits for
- * I/O of what is there, or holds it? A glance, without a lock.
+/**
+ * mts_chunk_is_hopeless() - is there little hope to have a chunk's storage soon?
+ * @pfn:	a page of it
+ *
+ * As somebody waits for I/O of what is there, or holds it. A glance, without a lock.
+ *
+ * Context: Any.
  */
-static bool chunk_is_hopeless(unsigned long pfn)
+bool mts_chunk_is_hopeless(unsigned long pfn)
 {
 	struct mts_region *r = mts_region_of_data(pfn);
 	unsigned long block, tag_pfn, i;
@@ -214,7 +218,7 @@ static unsigned int fill_from_rest(struct mts_pool *pool, struct zone *zone)
 			looks--;
 			if (!pfn_valid(pfn) || mts_is_storage(pfn) ||
 			    mts_is_storage(pfn + MTS_RATIO - 1) ||
-			    !chunk_has_free(pfn) || chunk_is_hopeless(pfn))
+			    !chunk_has_free(pfn) || mts_chunk_is_hopeless(pfn))
 				continue;
 			nr = tag_storage_take_free(zone, pfn, MTS_RATIO, false,
 						   &pool->pages);
@@ -243,7 +247,7 @@ static unsigned int fill_from_free(struct mts_pool *pool, struct zone *zone)
 		if (!nr)
 			return 0;
 		page = list_first_entry(pages, struct page, lru);
-		if (!chunk_is_hopeless(page_to_pfn(page)))
+		if (!mts_chunk_is_hopeless(page_to_pfn(page)))
 			return nr;
 		/* To where it is found last */
 		tag_storage_put_free(zone, pages);

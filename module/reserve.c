@@ -459,13 +459,14 @@ int mts_move(unsigned long pfn, unsigned long ip)
 	if (mts_is_storage(pfn)) {
 		struct mts_region *r = mts_region_of_storage(pfn);
 
-		/* Where to move it; and somebody who waits until it can move */
-		atomic_cmpxchg(&targets_wanted, 0, 1);
+		/* Somebody who waits until it can move */
 		set_bit((pfn - r->geo.tag_pfn) >> r->geo.block_order, r->requests);
-		return -EBUSY;
+	} else if (!mts_reserve(pfn, 1, current_effort(), mts_site_get(ip))) {
+		return 0;
 	}
-	return mts_reserve(pfn, 1, current_effort(), mts_site_get(ip)) ?
-		-EBUSY : 0;
+	/* And where to move it */
+	atomic_cmpxchg(&targets_wanted, 0, 1);
+	return -EBUSY;
 }
 
 /**
@@ -509,11 +510,14 @@ static void take_target(void)
 	if (!mts_reserve(page_to_pfn(page), 1, MTS_TAKE_WAIT,
 			 mts_site_get(_THIS_IP_))) {
 		mts_pool_note_free(page_to_pfn(page));
+		__free_page(page);
 		request_done();
-	} else {
-		mts_pool_forget(page_to_pfn(page));
+		return;
 	}
+	mts_pool_forget(page_to_pfn(page));
 	__free_page(page);
+	if (mts_make_room())
+		request_done();
 }
 
 /* Deal with requests. Several of these run at the same time. */

@@ -10,10 +10,13 @@
 
 #include "mts_contract.h"
 
-#define PIPES		64UL
+#define PIPES		128UL
 #define PIPE_PAGES	16UL
 #define HELD		(PIPES * PIPE_PAGES)
 #define HELD_SEED	0x68656c64UL
+/* Left beside other data, and how much of it gets tags */
+#define BESIDE_LEFT	(120UL << 20)
+#define BESIDE_TAGGED	(60UL << 20)
 #define NR_HUGE		"/proc/sys/vm/nr_hugepages"
 #define HUGE_BYTES	(128UL << 20)
 #define KEY(i)		(0x6b6579UL * 8 + (i) * 8)
@@ -35,7 +38,7 @@ static bool touched(const char *page, size_t i)
 }
 
 /* In a process of its own: all that it has is gone afterwards */
-static void test_tagged(const char *how, size_t pages, bool late)
+static void test_tagged(const char *how, size_t others, size_t pages, bool late)
 {
 	size_t len = pages * mts_page_size, i, bad = 0;
 	pid_t pid;
@@ -44,7 +47,12 @@ static void test_tagged(const char *how, size_t pages, bool late)
 	pid = mts_fork();
 	if (!pid) {
 		char *p = mts_map(len, late ? PROT_RW : PROT_TAGGED, 0, 0);
+		struct mts_buf b = { 0 };
 
+		if (others) {
+			buf_map(&b, others, PROT_RW, 0);
+			buf_fill(&b, HELD_SEED + 1, false);
+		}
 		madvise(p, len, MADV_NOHUGEPAGE);
 		for (i = 0; late && i < pages; i++)
 			p[i * mts_page_size] = 1;
@@ -55,6 +63,7 @@ static void test_tagged(const char *how, size_t pages, bool late)
 		for (i = 0; i < pages; i++)
 			bad += !touched(p + i * mts_page_size, i);
 		bad += mts_pages_untaggable(how, p, pages) > 0;
+		bad += buf_bad("others", &b);
 		_exit(!!bad);
 	}
 	ktap_result(watch_child(pid, steps, faults_allowed(pages)),
@@ -82,12 +91,18 @@ static void test_pipes(void)
 	storage_as_usual(&at);
 	ktap_note("%zu of %lu pages in pipes are in tag storage", in, HELD);
 
+	/* Others lie where tags could be, and have to go where they can't */
+	pages = BESIDE_TAGGED / mts_page_size;
+	test_tagged("beside other data", (mts_meminfo("MemFree") * 1024 -
+					  BESIDE_LEFT) / mts_page_size, pages, false);
+	if (mts_online())
+		mts_release();
 	/* No more than what the rest of tag storage serves */
 	pages = (mts_meminfo("MemFree") * 1024 / mts_page_size - HELD * 32) / 2;
 	if (mts_meminfo("MemFree") * 1024 / mts_page_size < HELD * 48)
 		mts_die("memory");
-	test_tagged("first touch", pages, false);
-	test_tagged("PROT_MTE late", pages, true);
+	test_tagged("first touch", 0, pages, false);
+	test_tagged("PROT_MTE late", 0, pages, true);
 
 	buf_map(&got, HELD, PROT_RW, 0);
 	got.seed = HELD_SEED;
@@ -144,7 +159,7 @@ static void test_huge(void)
 	storage_as_usual(&at);
 
 	pages = mts_meminfo("MemFree") * 1024 / mts_page_size * 8 / 10;
-	test_tagged("beside huge pages of hugetlbfs", pages, false);
+	test_tagged("beside huge pages of hugetlbfs", 0, pages, false);
 	bad += buf_bad("huge pages", &b);
 	ok = huge_offline();
 	bad += buf_bad("huge pages, offline", &b);
@@ -159,7 +174,7 @@ int main(void)
 {
 	mts_need_mte();
 	mts_load_regions();
-	ktap_begin(6);
+	ktap_begin(7);
 	steps = shared_memory(mts_page_size);
 	test_pipes();
 	test_huge();
