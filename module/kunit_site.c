@@ -3,9 +3,9 @@
  * KUnit: more functions ask for tag storage than there are sites. site.c is the
  * module's own; not the same object, as that has messages, with the module's name.
  */
-#include <kunit/test.h>
+#include "site.c"	/* first: it defines pr_fmt */
 
-#include "site.c"
+#include <kunit/test.h>
 
 /* Through the kernel's code, in steps that are shorter than most functions */
 #define SITE_STEP	64UL
