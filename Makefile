@@ -17,9 +17,11 @@ PAGES ?= 4k
 export PAGES
 MEM := $(if $(filter 64k,$(PAGES)),32G,$(if $(filter 16k,$(PAGES)),2G,512M))
 
-# GUEST=debian: Debian's userland, kernel and packages instead of the lab's initramfs
+# GUEST=debian: Debian's userland, kernel and packages instead of the lab's initramfs;
+# GUEST=chroot: its programs on the lab's kernel
 GUEST ?= lab
-DEBIAN := $(filter debian,$(GUEST))
+DEBIAN := $(filter-out lab,$(GUEST))
+CHROOT := $(filter chroot,$(GUEST))
 
 help:
 	@echo 'make run         boot an emulated MTE machine and watch the module work'
@@ -37,7 +39,8 @@ help:
 	@echo 'make litmus      the proof of docs/hooks.md, by the kernel'"'"'s memory model'
 	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
 	@echo '                 PAGES=16k or 64k with each of these: another page size'
-	@echo '                 GUEST=debian with run, test, shell, bench: Debian for arm64'
+	@echo '                 GUEST=debian with run, test, shell, bench: Debian for arm64, from its'
+	@echo '                 packages and ours; GUEST=chroot: its programs on the lab kernel'
 	@echo 'make setup       install the packages the lab needs'
 	@echo 'make clean       remove the cache: kernels, emulator, runs'
 
@@ -46,11 +49,11 @@ setup:
 
 run:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
-	@$(SCRIPTS)/vm --guest $(GUEST) --mem $(MEM) --smp 2 --run $(if $(DEBIAN),story --swap 512M,demo) --plain --show ktap --timeout 120
+	@$(SCRIPTS)/vm --guest $(GUEST) --mem $(MEM) --smp 2 --run $(if $(DEBIAN),$(if $(CHROOT),chroot --args story,story) --swap 512M,demo) --plain --show ktap --timeout 120
 
 test:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
-	@$(SCRIPTS)/test $(if $(DEBIAN),--list selftests/debian/tests.list) $(TESTS)
+	@$(SCRIPTS)/test $(if $(DEBIAN),--list selftests/debian/tests.list) $(or $(TESTS),$(if $(CHROOT),"*-chroot"))
 
 test-debug:
 	@$(SCRIPTS)/setup $@
@@ -62,7 +65,7 @@ test-kernels:
 
 bench:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
-	@$(if $(DEBIAN),$(SCRIPTS)/bench-debian $(BENCHFLAGS),$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS))
+	@$(if $(DEBIAN),$(SCRIPTS)/bench-debian --guest $(GUEST) $(BENCHFLAGS),$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS))
 
 torture:
 	@$(SCRIPTS)/setup $@

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * KUnit: more functions ask for tag storage than there are sites. site.c is the
- * module's own.
+ * module's own; not the same object, as that has messages, with the module's name.
  */
-#include <kunit/test.h>
-#include <linux/kallsyms.h>
-#include <linux/minmax.h>
-#include <linux/slab.h>
-#include <linux/string.h>
+#include "site.c"	/* first: it defines pr_fmt */
 
-#include "mts.h"
+#include <kunit/test.h>
 
 /* Through the kernel's code, in steps that are shorter than most functions */
 #define SITE_STEP	64UL

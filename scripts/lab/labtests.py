@@ -18,7 +18,8 @@ comma separated:
                     have 4 times as much
   only-4k=WHY       skipped with larger pages: why, '.' for a space
   guest=debian      Debian's userland, kernel and packages (build/debian-guest) instead
-                    of the initramfs; swap=1G: one more disk, for swap
+                    of the initramfs; guest=chroot: with its disk (build/debian-root)
+  swap=1G           one more disk, for swap
   kernel=debug|normal   only with (without) --debug
   expect=pass|CLASS a class (see lablib.py): the run's headline must be just that
   expect=fail:A|B   each of these results must be "not ok", and nothing else may be
@@ -52,6 +53,7 @@ from lab.runner import call
 DEFAULT_LISTS = [os.path.join(TOP, "selftests", "tests.list"),
                  os.path.join(TOP, "selftests", "canary", "tests.list")]
 MODULES = {"broken": "--break", "table": "--table"}
+DEBIAN = {"debian": "build/debian-guest", "chroot": "build/debian-root"}
 FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
         "with", "kernel", "expect", "may-fail", "skips", "allow", "says", "tree", "pages",
@@ -167,8 +169,8 @@ class Artifacts:
         """How many are built for these entries."""
         entries = [e for e in entries if not e.too_large()]
         return bool(entries) + any("kselftest" in e.flags for e in entries) + \
-            2 * len({e.kernel for e in entries if e.guest == "lab"}) + \
-            any(e.guest == "debian" for e in entries) + \
+            2 * len({e.kernel for e in entries if e.guest != "debian"}) + \
+            len({e.guest for e in entries} - {"lab"}) + \
             len({(e.kernel, e.module) for e in entries if e.module})
 
     def __init__(self, entries, debug, steps=None):
@@ -184,9 +186,10 @@ class Artifacts:
         self.qemu = lablib.emulator(steps)
         if any("kselftest" in e.flags for e in entries):
             self.kselftests = steps.build("build/kselftests")["DIR"]
-        if any(e.guest == "debian" for e in entries):
-            steps.build("build/debian-guest")
-        for key in sorted({e.kernel for e in entries if e.guest == "lab"}):
+        for guest, script in DEBIAN.items():
+            if any(e.guest == guest for e in entries):
+                steps.build(script)
+        for key in sorted({e.kernel for e in entries if e.guest != "debian"}):
             flavour, fragment = key
             kernel = steps.build("build/kernel", "--flavour", flavour, *self.debug,
                                  *(["--with", fragment] if fragment else []))
@@ -200,7 +203,9 @@ class Artifacts:
     def args(self, entry, rundir):
         args = ["--qemu", self.qemu, *self.debug]
         if entry.guest != "lab":
-            return [*args, "--guest", entry.guest, "--flavour", entry.flavour]
+            args += ["--guest", entry.guest, "--flavour", entry.flavour]
+        if entry.guest == "debian":
+            return args
         args += self.boot[entry.kernel]
         if "kexec" in entry.flags:
             boot = os.path.join(rundir, "overlay", "boot")

@@ -131,14 +131,16 @@ before_build() {
 }
 
 # new_run KIND [NAME]: a directory for what a run leaves. The last ones of each kind
-# stay, those in progress among them.
+# stay, and what has changed in the last two hours: it may be in progress.
 new_run() {
 	mkdir -p "$MTS_CACHE/runs"
 	_keep=10
 	[ "$1" != vm ] || _keep=40
 	_run=$(mktemp -d "$MTS_CACHE/runs/$1-$(date +%Y%m%d-%H%M%S)-${2:+$2-}XXXXXX")
 	find "$MTS_CACHE/runs" -mindepth 1 -maxdepth 1 -name "$1-[0-9]*-[0-9]*-*" | sort -r |
-		tail -n "+$((_keep + 1))" | while IFS= read -r _old; do rm -rf "$_old"; done
+		tail -n "+$((_keep + 1))" | while IFS= read -r _old; do
+			[ -z "$(find "$_old" -maxdepth 0 -mmin +120)" ] || rm -rf "$_old"
+		done
 	chmod 755 "$_run"
 	echo "$_run"
 }

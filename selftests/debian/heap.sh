@@ -27,8 +27,14 @@ sysfs() {
 }
 
 # The last disk is for swap
+SWAP=${SWAP:-/dev/vdc}
 swap_on() {
-	mkswap /dev/vdc >/dev/null 2>&1 && swapon /dev/vdc
+	mkswap "$SWAP" >/dev/null 2>&1 && swapon "$SWAP"
+}
+
+# Is this Debian's kernel with systemd, or only its programs (chroot.sh)?
+booted() {
+	[ -d /run/systemd/system ]
 }
 
 # heap_is_tagged: malloc() gives memory with tags

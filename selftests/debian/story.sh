@@ -21,11 +21,13 @@ numbers() {
 	done
 }
 
-say "$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release), Linux $(uname -r)," \
-	"$(dpkg-query -W 'mte-tag-storage-*' | awk 'NF == 2 { printf "%s%s %s", sep, $1, $2; sep = ", " }')"
+say "$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release), Linux $(uname -r)"
 mts_loaded || fail "the module was not loaded at boot"
 mts_settle
-say "Loaded by modprobe: $(modinfo -F filename mte_tag_storage)"
+if booted; then
+	dpkg-query -W 'mte-tag-storage-*' | awk 'NF == 2 { print "  package " $1 " " $2 }'
+	say "  loaded at boot: $(modinfo -F filename mte_tag_storage)"
+fi
 say "MemTotal $(meminfo MemTotal) KiB. $MTS_SYSFS:"
 numbers
 say
