@@ -33,13 +33,13 @@ help:
 	@echo 'make mutants     see that the tests catch bugs (MUTANTS="name pattern*", TIMES=3)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
-	@echo 'make debs        Debian packages: kernel, headers, module, source for DKMS, tools; lintian'
+	@echo 'make debs        Debian packages: module, source for DKMS, tools; lintian'
 	@echo 'make dist        a source tarball'
 	@echo 'make lint        static checks'
 	@echo 'make litmus      the proof of docs/hooks.md, by the kernel'"'"'s memory model'
 	@echo 'make artifacts   paths of emulator, kernel, module, initramfs (built if needed)'
 	@echo '                 PAGES=16k or 64k with each of these: another page size'
-	@echo '                 GUEST=debian with run, test, shell, bench: Debian for arm64, from its'
+	@echo '                 GUEST=debian with run, test, shell, bench, debs: Debian for arm64, from its'
 	@echo '                 packages and ours; GUEST=chroot: its programs on the lab kernel'
 	@echo 'make setup       install the packages the lab needs'
 	@echo 'make clean       remove the cache: kernels, emulator, runs'
@@ -85,7 +85,8 @@ module:
 
 debs:
 	@$(SCRIPTS)/setup $@
-	@$(SCRIPTS)/debs $(if $(KDIR),--kdir "$(KDIR)")
+	@$(SCRIPTS)/debs $(if $(KDIR),--kdir "$(KDIR)",$(if $(DEBIAN),,--kdir \
+		"$$($(SCRIPTS)/build/kernel | sed -n 's/^KDIR=//p')"))
 
 dist:
 	@$(SCRIPTS)/dist
