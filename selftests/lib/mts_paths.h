@@ -9,8 +9,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -41,6 +43,19 @@ struct mts_buf {
 	bool tagged;	/* tags were written */
 	bool mte;	/* tags can be read: a PROT_MTE mapping */
 };
+
+/* Protect memory that a userfaultfd watches from writes, or let the writers go on */
+static inline void uffd_protect(int uffd, void *p, size_t len, bool on)
+{
+	struct uffdio_writeprotect wp = {
+		.range.start = (u64)p & ~(0xffUL << 56), .range.len = len,
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	while (ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
+		if (errno != EAGAIN)
+			mts_die("UFFDIO_WRITEPROTECT");
+}
 
 static inline char *buf_page(const struct mts_buf *b, size_t i)
 {

@@ -177,18 +177,6 @@ static size_t fork_then_touch(const char *what, struct entries *e)
 static int uffd = -1;
 static size_t reported;
 
-static void protect(void *p, size_t len, bool on)
-{
-	struct uffdio_writeprotect wp = {
-		.range.start = (u64)p & ~(0xffUL << 56), .range.len = len,
-		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
-
-	while (ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
-		if (errno != EAGAIN)
-			mts_die("UFFDIO_WRITEPROTECT");
-}
-
 static void *monitor(void *unused)
 {
 	struct uffd_msg msg;
@@ -200,7 +188,7 @@ static void *monitor(void *unused)
 			continue;
 		__atomic_add_fetch(&reported, 1, __ATOMIC_SEQ_CST);
 		at = msg.arg.pagefault.address & ~(mts_page_size - 1);
-		protect((void *)at, mts_page_size, false);
+		uffd_protect(uffd, (void *)at, mts_page_size, false);
 	}
 	return NULL;
 }
@@ -224,7 +212,7 @@ static size_t write_protect(const char *what, struct entries *e)
 	    ioctl(uffd, UFFDIO_REGISTER, &reg))
 		mts_die("userfaultfd");
 	reported = 0;
-	protect(e->b.p, e->b.pages * mts_page_size, true);
+	uffd_protect(uffd, e->b.p, e->b.pages * mts_page_size, true);
 	if (pthread_create(&thread, NULL, monitor, NULL))
 		mts_die("pthread_create");
 	inject(false);
@@ -247,7 +235,7 @@ static size_t write_protect(const char *what, struct entries *e)
 			  reported, writes);
 		bad++;
 	}
-	protect(e->b.p, e->b.pages * mts_page_size, false);
+	uffd_protect(uffd, e->b.p, e->b.pages * mts_page_size, false);
 	bad += use_all(what, e);
 	pthread_cancel(thread);
 	pthread_join(thread, NULL);

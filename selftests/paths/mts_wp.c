@@ -22,19 +22,6 @@ static struct mts_buf buf;
 static size_t reported[PAGES];
 static size_t surprises;
 
-static void protect(char *p, size_t pages, bool on)
-{
-	struct uffdio_writeprotect wp = {
-		.range.start = (u64)p,
-		.range.len = pages * mts_page_size,
-		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
-
-	while (ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
-		if (errno != EAGAIN)
-			mts_die("UFFDIO_WRITEPROTECT");
-}
-
 /* Looks at the page that is to be written, then lets the writer go on. */
 static void *monitor(void *unused)
 {
@@ -51,7 +38,7 @@ static void *monitor(void *unused)
 			continue;
 		}
 		reported[i]++;
-		protect(buf_page(&buf, i), 1, false);
+		uffd_protect(uffd, buf_page(&buf, i), mts_page_size, false);
 	}
 	return NULL;
 }
@@ -106,7 +93,7 @@ static size_t use(const char *what)
 	}
 	bad += surprises;
 	bad += buf_bad(what, &buf);
-	protect(buf.p, PAGES, false);
+	uffd_protect(uffd, buf.p, PAGES * mts_page_size, false);
 	buf_fill(&buf, SEED + 1, true);
 	bad += buf_bad(what, &buf);
 	bad += !buf_taggable(what, &buf);
@@ -119,7 +106,7 @@ static void test_tagged(void)
 
 	if (!begin(what, PROT_TAGGED))
 		return;
-	protect(buf.p, PAGES, true);
+	uffd_protect(uffd, buf.p, PAGES * mts_page_size, true);
 	ktap_result(!use(what), "%s", what);
 	buf_unmap(&buf);
 }
@@ -131,7 +118,7 @@ static void test_mprotect(void)
 
 	if (!begin(what, PROT_RW))
 		return;
-	protect(buf.p, PAGES, true);
+	uffd_protect(uffd, buf.p, PAGES * mts_page_size, true);
 	if (mprotect(buf.p, PAGES * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
 	buf.mte = true;
@@ -149,7 +136,7 @@ static void test_protect_late(void)
 	if (mprotect(buf.p, PAGES * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
 	buf.mte = true;
-	protect(buf.p, PAGES, true);
+	uffd_protect(uffd, buf.p, PAGES * mts_page_size, true);
 	ktap_result(!use(what), "%s", what);
 	buf_unmap(&buf);
 }
@@ -163,7 +150,7 @@ static void test_fork(void)
 
 	if (!begin(what, PROT_TAGGED))
 		return;
-	protect(buf.p, PAGES, true);
+	uffd_protect(uffd, buf.p, PAGES * mts_page_size, true);
 	pid = fork();
 	if (!pid) {
 		/* The child isn't monitored */
