@@ -93,7 +93,8 @@ static void keep_idle(unsigned long pfn, unsigned long nr_pages)
  * @pfn:	the first page
  * @nr_pages:	how many
  *
- * The owner's part of &struct tag_storage_ops.
+ * The owner's part of &struct tag_storage_ops. Whole blocks that may are not released
+ * before their delay is over once more.
  *
  * Context: Any, in an RCU read-side section.
  * Return: 1, 0, or -1 if one of them is tag storage.

@@ -234,6 +234,13 @@ static inline bool mts_is_storage(unsigned long pfn)
 	return mts_region_of_storage(pfn);
 }
 
+/* Is there memory at this chunk, given by its first page, and no tag storage? */
+static inline bool mts_chunk_is_memory(unsigned long pfn)
+{
+	return pfn_valid(pfn) && !mts_is_storage(pfn) &&
+		!mts_is_storage(pfn + MTS_RATIO - 1);
+}
+
 static inline bool mts_state_is_free(enum mts_state state)
 {
 	/* The page allocator owns the pages */

@@ -330,9 +330,7 @@ static unsigned int isolate_room(unsigned long *chunks, struct list_head *folios
 		for (pfn = max(r->geo.data_pfn, from);
 		     pfn < end && looks && nr < ROOM_CHUNKS; pfn += MTS_RATIO) {
 			looks--;
-			if (!pfn_valid(pfn) || mts_is_storage(pfn) ||
-			    mts_is_storage(pfn + MTS_RATIO - 1) ||
-			    mts_chunk_is_hopeless(pfn))
+			if (!mts_chunk_is_memory(pfn) || mts_chunk_is_hopeless(pfn))
 				continue;
 			if (mts_isolate(pfn, MTS_RATIO, MTS_UNTAGGED, folios))
 				chunks[nr++] = pfn;

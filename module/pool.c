@@ -216,9 +216,8 @@ static unsigned int fill_from_rest(struct mts_pool *pool, struct zone *zone)
 			  r->geo.data_pfn + mts_data_pages(&r->geo));
 		for (pfn = ALIGN(start, MTS_RATIO); pfn < end && looks; pfn += MTS_RATIO) {
 			looks--;
-			if (!pfn_valid(pfn) || mts_is_storage(pfn) ||
-			    mts_is_storage(pfn + MTS_RATIO - 1) ||
-			    !chunk_has_free(pfn) || mts_chunk_is_hopeless(pfn))
+			if (!mts_chunk_is_memory(pfn) || !chunk_has_free(pfn) ||
+			    mts_chunk_is_hopeless(pfn))
 				continue;
 			nr = tag_storage_take_free(zone, pfn, MTS_RATIO, false,
 						   &pool->pages);
