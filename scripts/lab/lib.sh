@@ -137,8 +137,9 @@ new_run() {
 	_keep=10
 	[ "$1" != vm ] || _keep=40
 	_run=$(mktemp -d "$MTS_CACHE/runs/$1-$(date +%Y%m%d-%H%M%S)-${2:+$2-}XXXXXX")
-	find "$MTS_CACHE/runs" -mindepth 1 -maxdepth 1 -name "$1-[0-9]*-[0-9]*-*" | sort -r |
-		tail -n "+$((_keep + 1))" | while IFS= read -r _old; do
+	find "$MTS_CACHE/runs" -mindepth 1 -maxdepth 1 -name "$1-[0-9]*-[0-9]*-*" \
+		-printf '%T@ %p\n' | sort -rn | tail -n "+$((_keep + 1))" | cut -d ' ' -f 2- |
+		while IFS= read -r _old; do
 			[ -z "$(find "$_old" -maxdepth 0 -mmin +120)" ] || rm -rf "$_old"
 		done
 	chmod 755 "$_run"
