@@ -31,6 +31,7 @@ help:
 	@echo 'make bench       measure, next to an unmodified kernel (QUICK=1, ONLY=B1,B3)'
 	@echo 'make torture     long random runs with the debug kernel (MINUTES=30, SEED=n for one again)'
 	@echo 'make mutants     see that the tests catch bugs (MUTANTS="name pattern*", TIMES=3)'
+	@echo 'make coverage    which lines of module and queue the tests reach (gcov)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
 	@echo 'make debs        Debian packages: module, source for DKMS, tools; lintian'
@@ -75,6 +76,10 @@ mutants:
 	@$(SCRIPTS)/setup $@
 	@$(SCRIPTS)/mutants $(if $(TIMES),--times "$(TIMES)") $(MUTANTS)
 
+coverage:
+	@$(SCRIPTS)/setup $@
+	@$(SCRIPTS)/coverage
+
 shell:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
 	@$(SCRIPTS)/vm --guest $(GUEST) --interactive --mem $(MEM) $(VMFLAGS)
@@ -106,4 +111,4 @@ artifacts:
 clean:
 	rm -rf "$(CACHE)"
 
-.PHONY: help setup run test test-debug test-kernels bench torture mutants shell module debs dist lint litmus artifacts clean
+.PHONY: help setup run test test-debug test-kernels bench torture mutants coverage shell module debs dist lint litmus artifacts clean

@@ -234,6 +234,24 @@ def read_list(path):
     return entries
 
 
+def lines(path=DEFAULT_LISTS[0]):
+    """(name, line) of a list of tests, as it is written."""
+    for line in lablib.read_text(path).splitlines():
+        line = line.split("#", 1)[0].strip()
+        if line:
+            yield line.split()[0], line
+
+
+def with_options(line, options):
+    """A line of a list, with more options; one that may come once replaces the other."""
+    words_of = line.split()
+    keys = {item.partition("=")[0] for item in options} - {"machine", "append"}
+    had = [] if words_of[2] == "-" else words_of[2].split(",")
+    had = [item for item in had if item.partition("=")[0] not in keys]
+    words_of[2] = ",".join(had + options) or "-"
+    return " ".join(words_of)
+
+
 def words(text):
     return [word for word in text.split("|") if word]
 
