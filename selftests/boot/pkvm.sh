@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# A hypervisor that takes memory from the kernel (pKVM): who touches that memory ends
+# in a panic. Its tags are never cleaned nor looked at, and all else works.
+#
+# Blocks whose pages can have been donated to it stay reserved, so mts_audit, for
+# which each reserved block has tags, isn't asked.
+
+. ./lib.sh
+
+trigger() {
+	echo "$2" >"$MTS_DEBUGFS/trigger/$1"
+}
+
+# Where the hypervisor has its own memory, in bytes
+hypervisor() {
+	dmesg | sed -n 's/.*kvm \[0\]: Reserved [0-9]* MiB at \(0x[0-9a-f]*\).*/\1/p'
+}
+
+# The storage of its memory comes and goes as any other
+its_block() {
+	_pfn=$(($(hypervisor) / $(./mts_tool page)))
+	_before=$(mts_stat blocks_reserved)
+	trigger reserve "$_pfn" || return 1
+	[ "$(mts_stat blocks_reserved)" = $((_before + 1)) ] || {
+		echo "$(mts_stat blocks_reserved) reserved, $_before before"
+		return 1
+	}
+	# Others may go, too
+	trigger release 1 && [ "$(mts_stat blocks_reserved)" -le "$_before" ]
+}
+
+# All blocks are looked at, those of its memory as well
+scrub_check() {
+	trigger scrub_check 4096 || return 1
+	echo "$(mts_stat scrub_checked) checked, $(mts_stat scrub_failed) failed"
+	[ "$(mts_stat scrub_failed)" = 0 ] && [ "$(mts_stat scrub_checked)" -ge 3000 ]
+}
+
+# run PROGRAM: what it reports as remarks
+run() {
+	_code=0
+	"./$1" >/tmp/report 2>&1 || _code=$?
+	cat /tmp/report
+	return "$_code"
+}
+
+ktap_plan 11
+check "the hypervisor has memory of its own" [ -n "$(hypervisor)" ]
+total=$(meminfo MemTotal)
+check "the module loads" mts_load
+check "a block that serves it is reserved and released" its_block
+check "the scrub check leaves it alone" scrub_check
+for program in mts_touch mts_mprotect mts_fork; do
+	check "$program" run $program
+done
+check "the scrub check again" scrub_check
+check "all tables are right" trigger audit 1
+check "offline" wait_for 20 mts_offline
+unloaded() {
+	mts_unload && [ "$(meminfo MemTotal)" = "$total" ]
+}
+check "all is as before" unloaded
+ktap_done
