@@ -8,6 +8,7 @@ comma separated:
   tree=NAME         dts/good/NAME.dtsi applied to the machine's own device tree
   machine=K=V       property of the virt machine; may be repeated
   append=WORD       kernel parameter; may be repeated
+  delay=POINT       CPUs rest there, and must (see labdelay.py); may be repeated
   module=broken     the deliberately broken module instead of the real one
   module=table      the one that keeps references to sites in a table
   flavour=vanilla   the unpatched kernel
@@ -57,7 +58,7 @@ DEBIAN = {"debian": "build/debian-guest", "chroot": "build/debian-root"}
 FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
         "with", "kernel", "expect", "may-fail", "skips", "allow", "says", "tree", "pages",
-        "only-4k", "guest", "swap"}
+        "only-4k", "guest", "swap", "delay"}
 PAGES = os.environ.get("PAGES") or "4k"
 MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 4}
 # Pageblocks of 512 MiB are too large for these machines.
@@ -74,7 +75,7 @@ class Entry:
             die(f"{where}: wanted NAME TIMEOUT OPTIONS TEST [ARGS...]: {line}")
         self.name = words[0]
         self.options = {}
-        self.machine, self.append = [], []
+        self.machine, self.append, self.delay = [], [], []
         self.flags = set()
         try:
             self.timeout = float(words[1])
@@ -90,6 +91,8 @@ class Entry:
                 self.machine.append(value)
             elif key == "append":
                 self.append.append(value)
+            elif key == "delay":
+                self.delay.append(value)
             else:
                 self.options[key] = value
         self.test = words[3]
@@ -154,6 +157,8 @@ class Entry:
             args += ["--machine", item]
         for item in self.append:
             args += ["--append", item]
+        for item in self.delay:
+            args += ["--delay", item]
         if self.flags & {"icount"}:
             args += ["--icount"]
         if self.flags & {"plain"}:
@@ -295,6 +300,15 @@ def compare_skips(expected, skips):
     return not wrong, wrong
 
 
+def never_rested(rundir, specs):
+    """Those of the points at which no CPU has rested: the test was none."""
+    rested = {}
+    for line in lablib.read_text(os.path.join(rundir, "delay.report")).splitlines():
+        name, _, _, _, count = line.split()
+        rested[name] = rested.get(name, 0) + int(count)
+    return [s for s in specs if not rested.get(s.split("=")[0])]
+
+
 def kill_when_started(rundir, stop):
     """Canary: the emulator dies in the middle of a test."""
     while not stop.is_set():
@@ -348,6 +362,9 @@ def run_entry(entry, rundir, artifacts, show="none"):
     if passed and says and not re.search(says, lablib.read_text(os.path.join(rundir,
                                                                              "console.log"))):
         passed, reasons = False, [f"the console does not say '{says}'"]
+    if passed and entry.delay:
+        reasons = [f"no CPU has rested at {s}" for s in never_rested(rundir, entry.delay)]
+        passed = not reasons
     verdict["reasons"] = reasons
     if passed and verdict["skipped"] and "skips" not in entry.options:
         return "skip", verdict

@@ -44,11 +44,18 @@ static int node_kind(const char *name, const char *parent, int depth)
 	return OTHER;
 }
 
-static void memory_prop(struct memory_node *n, const char *name, const void *v)
+static void memory_prop(struct memory_node *n, const char *name, const void *v,
+			uint32_t size)
 {
+	const char *p = v;
+
 	if (str_eq(name, "reg")) {
-		n->base = be64(v);
-		n->size = be64((const char *)v + 8);
+		for (; size >= 16 && n->nr_ranges < MAX_RANGES; size -= 16) {
+			n->range[n->nr_ranges].base = be64(p);
+			n->range[n->nr_ranges].size = be64(p + 8);
+			n->nr_ranges++;
+			p += 16;
+		}
 	} else if (str_eq(name, "phandle")) {
 		n->phandle = be32(v);
 	}
@@ -109,7 +116,7 @@ int fdt_read(const void *fdt, struct machine *m)
 			name = strings + be32(p + 4);
 			if (kind == MEMORY)
 				memory_prop(&m->memory[m->nr_memory - 1], name,
-					    p + 8);
+					    p + 8, be32(p));
 			else if (kind == STORAGE)
 				storage_prop(&m->storage[m->nr_storage - 1],
 					     name, p + 8);

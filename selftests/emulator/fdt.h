@@ -8,7 +8,10 @@
 #define MAX_RANGES 4
 
 struct memory_node {
-	uint64_t base, size;
+	struct {
+		uint64_t base, size;
+	} range[MAX_RANGES];
+	int nr_ranges;
 	uint32_t phandle;
 };
 

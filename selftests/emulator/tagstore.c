@@ -10,6 +10,7 @@
  *   block-size=N   bytes of the blocks within which tags are interleaved
  *   cpus=N         2: also test concurrent stores to one byte
  *   sparse         RAM is big: leave it zero rather than fill it
+ *   cache          tags and data are cached, neither knows of the other
  *
  * Prints KTAP on the first PL011 and powers off.
  */
@@ -23,6 +24,7 @@
 #define UNTAGGED	0x4000000000UL	/* a second, untagged map of everything */
 #define PAGE		4096UL
 #define GRANULE		16UL
+#define LINE		64UL
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* ---- output ---- */
@@ -175,6 +177,36 @@ static inline int insn_ldg(uint64_t addr)
 	return (v >> 56) & 15;
 }
 
+static inline void dsb(void)
+{
+	asm volatile("dsb sy" ::: "memory");
+}
+
+static inline void dc_civac(uint64_t addr)
+{
+	asm volatile("dc civac, %0" :: "r"(addr) : "memory");
+}
+
+static inline void dc_cvac(uint64_t addr)
+{
+	asm volatile("dc cvac, %0" :: "r"(addr) : "memory");
+}
+
+static inline void dc_cigvac(uint64_t addr)
+{
+	asm volatile("dc cigvac, %0" :: "r"(addr) : "memory");
+}
+
+static inline void dc_cgvac(uint64_t addr)
+{
+	asm volatile("dc cgvac, %0" :: "r"(addr) : "memory");
+}
+
+static inline void dc_cigdvac(uint64_t addr)
+{
+	asm volatile("dc cigdvac, %0" :: "r"(addr) : "memory");
+}
+
 /* Granules per LDGM and STGM. */
 static unsigned int gm_granules(void)
 {
@@ -236,7 +268,7 @@ static struct range ranges[MAX_RANGES];
 static int nr_ranges;
 static uint64_t block_size;
 static long long want_ranges;
-static int cpus = 1, sparse;
+static int cpus = 1, sparse, cache;
 /* Above the image and the device tree; RAM is free from the end on. */
 static uint64_t shadow_start, shadow_end;
 
@@ -300,11 +332,37 @@ static int check_byte(struct range *r, uint64_t addr, const char *what)
 	return got == want ? 0 : complain(what, byte, got, want);
 }
 
+/* The tags of memory go from the cache to storage, for data accesses. */
+static void clean_tags(uint64_t addr, uint64_t size)
+{
+	uint64_t a;
+
+	if (!cache)
+		return;
+	for (a = addr & ~(LINE - 1); a < addr + size; a += LINE)
+		dc_cigvac(a);
+	dsb();
+}
+
+/* Data in storage go from the cache to memory, and come from there again. */
+static void clean_data(uint64_t addr, uint64_t size)
+{
+	uint64_t a;
+
+	if (!cache)
+		return;
+	for (a = addr & ~(LINE - 1); a < addr + size; a += LINE)
+		dc_civac(a);
+	dsb();
+}
+
 /* Compare all tag storage of the machine with its shadow. */
 static int check_all(const char *what)
 {
 	int i;
 
+	for (i = 0; i < nr_ranges; i++)
+		clean_data(ranges[i].storage, ranges[i].storage_size);
 	for (i = 0; i < nr_ranges; i++) {
 		const uint64_t *a = (uint64_t *)ranges[i].storage;
 		const uint64_t *b = (uint64_t *)ranges[i].shadow;
@@ -327,11 +385,32 @@ static void fill_storage(void)
 		uint64_t *b = (uint64_t *)ranges[i].shadow;
 		uint64_t n = ranges[i].storage_size / 8, j;
 
+		clean_tags(ranges[i].base, ranges[i].size);
 		for (j = 0; j < n; j++) {
 			a[j] = sparse ? 0 : random64();
 			b[j] = a[j];
 		}
+		clean_data(ranges[i].storage, ranges[i].storage_size);
 	}
+}
+
+static int in_storage(uint64_t addr)
+{
+	int i;
+
+	for (i = 0; i < nr_ranges; i++)
+		if (addr - ranges[i].storage < ranges[i].storage_size)
+			return 1;
+	return 0;
+}
+
+static uint64_t page_checksum(uint64_t page, uint64_t sum)
+{
+	uint64_t a;
+
+	for (a = page; a < page + PAGE; a += 8)
+		sum = (sum << 7 | sum >> 57) + *(uint64_t *)a;
+	return sum;
 }
 
 /*
@@ -341,19 +420,19 @@ static void fill_storage(void)
 static uint64_t ram_checksum(void)
 {
 	uint64_t sum = 0;
-	int i;
+	int i, j;
 
-	for (i = 0; i < machine.nr_memory; i++) {
-		uint64_t a = machine.memory[i].base;
-		uint64_t end = a + machine.memory[i].size;
+	for (i = 0; i < machine.nr_memory; i++)
+		for (j = 0; j < machine.memory[i].nr_ranges; j++) {
+			uint64_t a = machine.memory[i].range[j].base;
+			uint64_t end = a + machine.memory[i].range[j].size;
 
-		if (a < shadow_end)
-			a = shadow_end;
-		if (nr_ranges)
-			end -= machine.memory[i].size / 32;
-		for (; a < end; a += 8)
-			sum = (sum << 7 | sum >> 57) + *(uint64_t *)a;
-	}
+			if (a < shadow_end)
+				a = shadow_end;
+			for (; a < end; a += PAGE)
+				if (!in_storage(a))
+					sum = page_checksum(a, sum);
+		}
 	return sum;
 }
 
@@ -375,45 +454,58 @@ static void read_expectations(const void *fdt)
 	v = argument("cpus");
 	cpus = v < 0 ? 1 : v;
 	sparse = argument("sparse") >= 0;
+	cache = argument("cache") >= 0;
 	want_ranges = argument("ranges");
 	/* The device tree may be overwritten from now on. */
 	machine.bootargs = NULL;
 }
 
-/* The node of each range: the last 1/32, and the right phandle. */
+/*
+ * A node's storage is 1/32 of its memory node's ranges, one after the other, at
+ * the end of the last of them.
+ */
+static void read_storage(const struct storage_node *s)
+{
+	const struct memory_node *m = machine.memory;
+	uint64_t storage = s->base, end;
+	int i;
+
+	while (m < &machine.memory[machine.nr_memory] &&
+	       m->phandle != s->tagged_memory)
+		m++;
+	if (!s->tagged_memory || m == &machine.memory[machine.nr_memory]) {
+		complain("tagged-memory is no memory node's phandle", s->base,
+			 s->tagged_memory, 0);
+		return;
+	}
+	for (i = 0; i < m->nr_ranges && nr_ranges < MAX_RANGES; i++) {
+		struct range *r = &ranges[nr_ranges++];
+
+		r->base = m->range[i].base;
+		r->size = m->range[i].size;
+		r->storage = storage;
+		r->storage_size = r->size / 32;
+		r->shadow = (uint8_t *)shadow_end;
+		storage += r->storage_size;
+		shadow_end += r->storage_size;
+	}
+	end = m->range[m->nr_ranges - 1].base + m->range[m->nr_ranges - 1].size;
+	if (s->base + s->size != storage || s->base + s->size != end)
+		complain("tag storage isn't the last 1/32", s->base, s->size,
+			 storage - s->base);
+}
+
 static void test_nodes(void)
 {
-	int i, j;
+	int i;
 
-	if (machine.nr_storage != want_ranges)
-		complain("tag storage nodes", 0, machine.nr_storage,
-			 want_ranges);
 	for (i = 0; i < machine.nr_storage; i++) {
-		struct storage_node *s = &machine.storage[i];
-		struct range *r = &ranges[nr_ranges];
-
-		if (s->no_map)
-			complain("no-map", s->base, 1, 0);
-		for (j = 0; j < machine.nr_memory; j++)
-			if (machine.memory[j].phandle == s->tagged_memory)
-				break;
-		if (!s->tagged_memory || j == machine.nr_memory) {
-			complain("tagged-memory is no memory node's phandle",
-				 s->base, s->tagged_memory, 0);
-			continue;
-		}
-		r->base = machine.memory[j].base;
-		r->size = machine.memory[j].size;
-		r->storage = s->base;
-		r->storage_size = s->size;
-		r->shadow = (uint8_t *)shadow_end;
-		shadow_end += s->size;
-		nr_ranges++;
-		if (s->size != r->size / 32 ||
-		    s->base != r->base + r->size - s->size)
-			complain("tag storage isn't the last 1/32", s->base,
-				 s->size, r->size / 32);
+		if (machine.storage[i].no_map)
+			complain("no-map", machine.storage[i].base, 1, 0);
+		read_storage(&machine.storage[i]);
 	}
+	if (nr_ranges != want_ranges)
+		complain("ranges with tag storage", 0, nr_ranges, want_ranges);
 	for (i = 0; i < nr_ranges; i++) {
 		if (ranges[i].storage < shadow_end &&
 		    ranges[i].storage + ranges[i].storage_size > shadow_start) {
@@ -450,15 +542,19 @@ static int op_zeroes(int op)
 /* May the test overwrite the data at @addr? */
 static int data_is_free(const struct range *r, uint64_t addr)
 {
-	return addr >= shadow_end && addr < r->storage;
+	return addr >= shadow_end && addr - r->base < r->size &&
+	       !in_storage(addr);
 }
 
 /* One tag store at @addr; the shadow gets what it should do. */
 static void one_store(struct range *r, uint64_t addr, int op)
 {
 	uint64_t tags = random64(), end = r->base + r->size;
-	unsigned int i, n;
+	unsigned int i, n = 1;
 
+	/* The storage of a range may lie in another one. */
+	if (addr - r->base >= r->size)
+		return;
 	addr &= ~(GRANULE - 1);
 	if (op_zeroes(op) && !data_is_free(r, addr))
 		op = OP_STG;
@@ -480,6 +576,7 @@ static void one_store(struct range *r, uint64_t addr, int op)
 		expect_tag(r, addr, tags & 15);
 		break;
 	case OP_ST2G:
+		n = 2;
 		insn_st2g(addr, tags & 15);
 		expect_tag(r, addr, tags & 15);
 		expect_tag(r, addr + GRANULE, tags & 15);
@@ -504,6 +601,8 @@ static void one_store(struct range *r, uint64_t addr, int op)
 		for (i = 0; i < n; i++)
 			expect_tag(r, addr + i * GRANULE, tags & 15);
 	}
+	clean_tags(addr, n * GRANULE);
+	clean_data(tag_byte(r, addr), 1);
 	check_byte(r, addr, op_name[op]);
 	if (insn_ldg(addr) != (*(volatile uint8_t *)tag_byte(r, addr) >>
 			  tag_shift(addr) & 15))
@@ -597,6 +696,8 @@ static void test_data_is_tags(void)
 			byte = tag_byte(r, a);
 			*(volatile uint8_t *)byte = v;
 			r->shadow[byte - r->storage] = v;
+			clean_data(byte, 1);
+			clean_tags(a, gm * GRANULE);
 			if (insn_ldg(a) != (v & 15))
 				complain("LDG", a, insn_ldg(a), v & 15);
 			if (insn_ldg(a + GRANULE) != v >> 4)
@@ -656,10 +757,14 @@ static void test_code(void)
 		       code_sample_end - code_sample);
 		memcpy(&r->shadow[code - r->storage], code_sample,
 		       code_sample_end - code_sample);
+		clean_data(code, code_sample_end - code_sample);
+		clean_tags(data, LINE);
 		for (imm = 1; imm < 8; imm++) {
 			/* bits 5 to 7 of the first byte: the odd granule's */
 			insn_stg(data + GRANULE, imm * 2);
 			expect_tag(r, data + GRANULE, imm * 2);
+			clean_tags(data, LINE);
+			clean_data(code, 1);
 			asm volatile("dsb sy; ic iallu; dsb sy; isb"
 				     ::: "memory");
 			got = fn();
@@ -669,6 +774,249 @@ static void test_code(void)
 	}
 	check_all("after running code");
 	verdict("a tag store over translated code takes effect");
+}
+
+/* ---- caches ---- */
+
+/* Each on a page of its own, with tags of two granules in a byte each. */
+#define SAMPLES		200
+
+static uint64_t sample(const struct range *r, int i)
+{
+	return r->base + r->size / 2 + i * PAGE;
+}
+
+static volatile uint8_t *sample_byte(const struct range *r, int i)
+{
+	return (volatile uint8_t *)tag_byte(r, sample(r, i));
+}
+
+/* All samples hold one value, in memory and nowhere else. */
+static void reset_samples(const struct range *r, uint8_t v)
+{
+	int i;
+
+	for (i = 0; i < SAMPLES; i++)
+		clean_tags(sample(r, i), LINE);
+	for (i = 0; i < SAMPLES; i++) {
+		clean_data((uint64_t)sample_byte(r, i), 1);
+		*sample_byte(r, i) = v;
+		clean_data((uint64_t)sample_byte(r, i), 1);
+		r->shadow[tag_byte(r, sample(r, i)) - r->storage] = v;
+	}
+}
+
+static int count_data(const struct range *r, uint8_t v)
+{
+	int i, n = 0;
+
+	for (i = 0; i < SAMPLES; i++)
+		n += *sample_byte(r, i) == v;
+	return n;
+}
+
+static int count_tags(const struct range *r, int tag)
+{
+	int i, n = 0;
+
+	for (i = 0; i < SAMPLES; i++)
+		n += insn_ldg(sample(r, i)) == tag;
+	return n;
+}
+
+static uint64_t now(void)
+{
+	uint64_t v;
+
+	asm volatile("isb; mrs %0, cntvct_el0" : "=r"(v) :: "memory");
+	return v;
+}
+
+static uint64_t seconds(int n)
+{
+	uint64_t v;
+
+	asm("mrs %0, cntfrq_el0" : "=r"(v));
+	return v * n;
+}
+
+/* Wait for what happens at random: until all samples read as @v, or most. */
+static int wait_count(int (*count)(const struct range *, int),
+		      const struct range *r, int v, int want)
+{
+	uint64_t end = now() + seconds(60);
+	int n;
+
+	do
+		n = count(r, v);
+	while (n < want && now() < end);
+	return n;
+}
+
+static int data_is(const struct range *r, int v)
+{
+	return count_data(r, v);
+}
+
+static int data_in_memory_is(const struct range *r, int v)
+{
+	int i;
+
+	/* No line is dirty: this only fetches */
+	for (i = 0; i < SAMPLES; i++)
+		clean_data((uint64_t)sample_byte(r, i), 1);
+	return count_data(r, v);
+}
+
+static void want_few(const char *what, int n)
+{
+	if (n > SAMPLES / 2)
+		complain(what, 0, n, SAMPLES / 2);
+}
+
+static void want_most(const char *what, int n)
+{
+	if (n < SAMPLES / 2)
+		complain(what, 0, n, SAMPLES / 2);
+}
+
+static void want_all(const char *what, int n)
+{
+	if (n != SAMPLES)
+		complain(what, 0, n, SAMPLES);
+}
+
+static void test_line_sizes(void)
+{
+	uint64_t ctr;
+
+	asm("mrs %0, ctr_el0" : "=r"(ctr));
+	if (4UL << (ctr >> 16 & 15) != LINE)
+		complain("DminLine", 0, ctr >> 16 & 15, 4);
+	if (4UL << (ctr >> 32 & 63) != LINE)
+		complain("TminLine", 0, ctr >> 32 & 63, 4);
+	verdict("CTR_EL0 has the line sizes of data and tags");
+}
+
+static void test_tags_linger(void)
+{
+	const struct range *r = &ranges[0];
+	int i;
+
+	reset_samples(r, 0x11);
+	for (i = 0; i < SAMPLES; i++)
+		insn_stg(sample(r, i), 2);
+	want_few("tags are in memory at once", data_in_memory_is(r, 0x12));
+	want_all("tags are not read back", count_tags(r, 2));
+	want_all("tags don't reach memory",
+		 wait_count(data_in_memory_is, r, 0x12, SAMPLES));
+	want_all("tags are not read back", count_tags(r, 2));
+	verdict("tag stores reach memory later");
+
+	/* Each way to have that at once */
+	reset_samples(r, 0x11);
+	for (i = 0; i < SAMPLES; i++)
+		insn_stg(sample(r, i), 2);
+	for (i = 0; i < SAMPLES; i++) {
+		if (i % 3 == 0)
+			dc_cigvac(sample(r, i));
+		else if (i % 3 == 1)
+			dc_cgvac(sample(r, i) + LINE - 1);
+		else
+			dc_cigdvac(sample(r, i) + 1);
+	}
+	dsb();
+	want_all("tags are not in memory", data_in_memory_is(r, 0x12));
+	want_all("tags are not read back", count_tags(r, 2));
+	for (i = 0; i < SAMPLES; i++)
+		expect_tag(&ranges[0], sample(r, i), 2);
+	/* A line is no more than a line */
+	reset_samples(r, 0x11);
+	for (i = 0; i < SAMPLES; i++)
+		insn_stg(sample(r, i), 2);
+	for (i = 0; i < SAMPLES; i++) {
+		dc_cigvac(sample(r, i) - LINE);
+		dc_cigvac(sample(r, i) + LINE);
+	}
+	dsb();
+	want_few("the next line's tags are in memory",
+		 data_in_memory_is(r, 0x12));
+	verdict("cleaning tags takes the tags of one line to memory");
+}
+
+static void test_stale_tags(void)
+{
+	const struct range *r = &ranges[0];
+	int i;
+
+	reset_samples(r, 0x11);
+	want_all("tags are not data", count_tags(r, 1));
+	for (i = 0; i < SAMPLES; i++) {
+		*sample_byte(r, i) = 0x33;
+		clean_data((uint64_t)sample_byte(r, i), 1);
+	}
+	want_most("no stale tags", count_tags(r, 1));
+	for (i = 0; i < SAMPLES; i++)
+		clean_tags(sample(r, i), LINE);
+	want_all("tags are stale", count_tags(r, 3));
+	verdict("tags are stale until they are invalidated");
+
+	reset_samples(r, 0x11);
+	for (i = 0; i < SAMPLES; i++)
+		*sample_byte(r, i) = 0x33;
+	want_few("data are tags without a clean", count_tags(r, 3));
+	for (i = 0; i < SAMPLES; i++) {
+		dc_cvac((uint64_t)sample_byte(r, i));
+		clean_tags(sample(r, i), LINE);
+	}
+	want_all("data don't become tags", count_tags(r, 3));
+	verdict("data are read as tags only when they have been cleaned");
+}
+
+static void test_stale_data(void)
+{
+	const struct range *r = &ranges[0];
+	int i;
+
+	reset_samples(r, 0x11);
+	for (i = 0; i < SAMPLES; i++) {
+		insn_stg(sample(r, i), 4);
+		clean_tags(sample(r, i), LINE);
+	}
+	want_most("no stale data", count_data(r, 0x11));
+	for (i = 0; i < SAMPLES; i++)
+		clean_data((uint64_t)sample_byte(r, i), 1);
+	want_all("data are stale", count_data(r, 0x14));
+	verdict("data are stale until they are invalidated");
+}
+
+static void test_lost_data(void)
+{
+	const struct range *r = &ranges[0];
+	int i;
+
+	/* The tags are written over the data of the next owner. */
+	reset_samples(r, 0x11);
+	for (i = 0; i < SAMPLES; i++)
+		insn_stg(sample(r, i), 5);
+	for (i = 0; i < SAMPLES; i++) {
+		*sample_byte(r, i) = 0x77;
+		clean_data((uint64_t)sample_byte(r, i), 1);
+	}
+	if (!wait_count(data_is, r, 0x15, 1))
+		complain("no data got lost", 0, 0, 1);
+	verdict("dirty tags destroy data later");
+
+	/* The data are written over the tags. */
+	reset_samples(r, 0x11);
+	for (i = 0; i < SAMPLES; i++)
+		*sample_byte(r, i) = 0x77;
+	for (i = 0; i < SAMPLES; i++)
+		insn_stg(sample(r, i), 5);
+	if (!wait_count(count_tags, r, 7, 1))
+		complain("no tags got lost", 0, 0, 1);
+	verdict("dirty data destroy tags later");
+	reset_samples(r, 0x11);
 }
 
 /* ---- two CPUs ---- */
@@ -739,6 +1087,7 @@ static void test_two_cpus(void)
 	expect_tag(r, contended + GRANULE, (ROUNDS - 2) & 15);
 	expect_tag(r, contended + 2 * GRANULE, (ROUNDS - 1) & 15);
 	expect_tag(r, contended + 3 * GRANULE, (ROUNDS - 1) & 15);
+	clean_tags(contended, 4 * GRANULE);
 	check_all("after two CPUs' stores");
 out:
 	verdict("two CPUs' stores to one byte don't get lost");
@@ -747,7 +1096,8 @@ out:
 /* Stock behaviour: tags work and are nowhere in RAM. */
 static void test_private_tags(void)
 {
-	uint64_t base = machine.memory[0].base, size = machine.memory[0].size;
+	uint64_t base = machine.memory[0].range[0].base;
+	uint64_t size = machine.memory[0].range[0].size;
 	uint64_t before = ram_checksum(), a, seed = random_state;
 	int i;
 
@@ -795,7 +1145,9 @@ void test_main(const void *fdt)
 		goto end;
 	}
 
-	put_str(cpus > 1 ? "1..10\n" : "1..9\n");
+	put_str("1..");
+	put_dec(9 + (cpus > 1) + (cache ? 8 : 0));
+	put_str("\n");
 	test_nodes();
 	test_block_size_property();
 	if (!nr_ranges) {
@@ -810,6 +1162,14 @@ void test_main(const void *fdt)
 	test_data_is_tags();
 	test_untagged_map();
 	test_code();
+	if (cache) {
+		test_line_sizes();
+		test_tags_linger();
+		test_stale_tags();
+		test_stale_data();
+		test_lost_data();
+		check_all("after tests of the caches");
+	}
 	if (cpus > 1)
 		test_two_cpus();
 	test_other_ram(before);
