@@ -10,6 +10,7 @@
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
@@ -425,6 +426,58 @@ static size_t unmapped(const char *what, struct entries *e)
 	return use(what, e, half, e->b.pages - half);
 }
 
+struct discard {
+	struct entries *e;
+	unsigned int after_us;
+	atomic_bool go;
+};
+
+static void *discard(void *arg)
+{
+	struct discard *d = arg;
+
+	while (!atomic_load(&d->go))
+		;
+	usleep(d->after_us);
+	if (madvise(d->e->b.p, d->e->b.pages * mts_page_size, MADV_DONTNEED))
+		mts_die("MADV_DONTNEED");
+	return NULL;
+}
+
+/*
+ * All of it is discarded while a fault on its first page waits for tag storage: what
+ * was there must not come back. The window is some instructions long, but where the
+ * CPU rests in it (entry delay-entries of the list of tests).
+ */
+static size_t discarded(const char *what, struct entries *e)
+{
+	static const unsigned int after_us[] = { 0, 20, 100, 2000, 10000 };
+	size_t i, page, bad = 0;
+
+	inject(false);
+	for (i = 0; i < ARRAY_SIZE(after_us); i++) {
+		struct entries mine;
+		struct discard d = { &mine, after_us[i], false };
+		pthread_t thread;
+
+		make(&mine, false, e->size);
+		inject(false);
+		if (pthread_create(&thread, NULL, discard, &d))
+			mts_die("pthread_create");
+		atomic_store(&d.go, true);
+		(void)*(volatile char *)mine.b.p;
+		pthread_join(thread, NULL);
+		for (page = 0; page < mine.b.pages && bad < 4; page++) {
+			if (!*(volatile u64 *)buf_page(&mine.b, page))
+				continue;
+			ktap_note("%s: page %zu is back", what, page);
+			bad++;
+		}
+		drop(&mine);
+	}
+	return bad + use_all(what, e);
+}
+
 /* Of a huge page the first block can have tags, and the others can't */
 static void test_first(void)
 {
@@ -451,6 +504,7 @@ static const struct op {
 	{ "mremap", moved },
 	{ "swap", swapped },
 	{ "munmap", unmapped },
+	{ "discarded", discarded },
 };
 
 static const char *op_missing(const struct op *op, bool zram)
@@ -464,8 +518,10 @@ static const char *op_missing(const struct op *op, bool zram)
 	return NULL;
 }
 
-int main(void)
+/* The name of a case: that only, for each size */
+int main(int argc, char **argv)
 {
+	const char *only = argc > 1 ? argv[1] : NULL;
 	const char *why;
 	char what[64];
 	enum size size;
@@ -489,12 +545,14 @@ int main(void)
 	mts_write_file(SCHED "scan_period_min_ms", "20");
 	mts_write_file(SCHED "scan_period_max_ms", "50");
 
-	ktap_begin(NR_SIZES * ARRAY_SIZE(ops) + 2);
+	ktap_begin(NR_SIZES * (only ? 1 : ARRAY_SIZE(ops)) + 2);
 	for (size = 0; size < NR_SIZES; size++) {
 		for (i = 0; i < ARRAY_SIZE(ops); i++) {
 			struct entries e;
 			size_t bad;
 
+			if (only && strcmp(only, ops[i].name))
+				continue;
 			snprintf(what, sizeof(what), "%s: %s",
 				 size_names[size], ops[i].name);
 			why = size_missing[size] ?: op_missing(&ops[i], zram);
