@@ -5,7 +5,9 @@
 #
 # usage: fits PROGRAM FILL
 #
-# FILL is KiB of memory that somebody has locked; 0 measures what the program needs.
+# FILL is KiB of memory that somebody has locked, or "just": so much that what is left
+# just fits. The program runs three times: for its files and what it needs, with nothing
+# else in memory ("roomy"), and with that much locked ("full").
 # Prints "B14 KEY VALUE". With -icount a nanosecond is an instruction.
 
 . ./lib.sh
@@ -13,6 +15,10 @@
 
 program=$1
 fill=$2
+# What stays free beyond what the program has been seen to need, and what the one that
+# locks memory needs for itself, KiB
+SLACK=4096
+LOCKER=9216
 
 tell() {
 	echo "B14 $1 $2"
@@ -37,7 +43,7 @@ work_redis() {
 	ops=300000
 	redis debug populate 150000 key 150 >/dev/null &&
 		redis-benchmark -s "$SOCKET" --dbnum 1 -n 150000 -r 100000 -d 100 -P 32 -q \
-			-t set,get >&2 && redis dbsize
+			-t set,get >&2 && redis -n 1 flushdb >/dev/null && redis dbsize && redis debug digest
 }
 
 work_python3() {
@@ -55,7 +61,7 @@ print(len(d), sum(v[0] for v in d.values()))' $ops
 
 # A function is an operation
 work_gcc() {
-	ops=100
+	ops=60
 	awk -v n=$ops 'BEGIN {
 		for (i = 0; i < n; i++)
 			printf "int f%d(int *p, int n)\n{\n\tint s = 0;\n\tfor (int i = 0; i < n; i++) {\n" \
@@ -83,7 +89,10 @@ watch_memory() {
 
 redis_pid=
 ops=0
-[ ! -d "$MTS_SYSFS" ] || mts_settle
+if [ -d "$MTS_SYSFS" ]; then
+	mts_settle
+	tell lent $((($(sysfs released_bytes) + $(sysfs reserved_bytes)) / 1024))
+fi
 swap_on || exit 1
 # Up to an eighth of memory is free but on a CPU's lists, and so not in MemAvailable
 echo 100000 >/proc/sys/vm/percpu_pagelist_high_fraction
@@ -104,15 +113,42 @@ watch_memory $! /run/watched
 wait $! || exit 1
 sleep 3
 read -r least most </run/watched
-tell available "$(meminfo MemAvailable)"
+available_now=$(meminfo MemAvailable)
+need=$((available - least))
+tell available "$available_now"
 tell total "$(meminfo MemTotal)"
-tell need $((available - least))
+tell need "$need"
 tell tagged "$most"
-[ ! -r /run/watched.reserved ] || tell reserved "$(($(cat /run/watched.reserved) / 1024))"
+# Of what is lent, for tags when memory was least
+[ ! -d "$MTS_SYSFS" ] || tell reserved "$(($(cat /run/watched.reserved) / 1024))"
 
-if [ "$fill" -gt 0 ]; then
-	mkfifo /run/filled
-	python3 -c '
+# turn NAME: the program once more, and what that took
+turn() {
+	_in=$(vmstat pswpin)
+	_out=$(vmstat pswpout)
+	_faults=$(vmstat pgmajfault)
+	_idle=$(idle)
+	_start=$(now)
+	measure >/run/found || exit 1
+	_end=$(now)
+	_idle=$(($(idle) - _idle))
+	tell "$1_swapins" $(($(vmstat pswpin) - _in))
+	tell "$1_swapouts" $(($(vmstat pswpout) - _out))
+	tell "$1_majfaults" $(($(vmstat pgmajfault) - _faults))
+	tell "$1_ops" "$ops"
+	tell "$1_ns" $((_end - _start - _idle * 10000000))
+	tell "$1_idle_ms" $((_idle * 10))
+	if ! cmp /run/expected /run/found >&2; then
+		echo "! the results differ"
+		exit 1
+	fi
+}
+turn roomy
+
+[ "$fill" != just ] || fill=$((available_now - need - SLACK - LOCKER))
+tell fill "$fill"
+mkfifo /run/filled
+python3 -c '
 import ctypes, mmap, sys, time
 size = int(sys.argv[1]) << 10
 memory = mmap.mmap(-1, size)
@@ -125,25 +161,7 @@ if libc.mlock(ctypes.c_void_p(where), ctypes.c_size_t(size)):
 with open("/run/filled", "w") as done:
     done.write("ok\n")
 time.sleep(1e6)' "$fill" &
-	read -r answer </run/filled
-	[ "$answer" = ok ] || exit 1
-fi
+read -r answer </run/filled
+[ "$answer" = ok ] || exit 1
 tell left "$(meminfo MemAvailable)"
-in=$(vmstat pswpin)
-out=$(vmstat pswpout)
-faults=$(vmstat pgmajfault)
-idle=$(idle)
-start=$(now)
-measure >/run/found || exit 1
-end=$(now)
-idle=$(($(idle) - idle))
-tell swapins $(($(vmstat pswpin) - in))
-tell swapouts $(($(vmstat pswpout) - out))
-tell majfaults $(($(vmstat pgmajfault) - faults))
-tell ops "$ops"
-tell ns $((end - start - idle * 10000000))
-tell idle_ms $((idle * 10))
-if ! cmp /run/expected /run/found >&2; then
-	echo "! the results differ"
-	exit 1
-fi
+turn full
