@@ -6,6 +6,11 @@
  *
  * Pages that get tags leave tag storage all the time, so that what was balanced
  * when it was allocated does not stay so.
+ *
+ * The targets are taken off the free lists one by one. The page allocator would
+ * give others: those at hand on the list of a CPU, that just were left, or of
+ * whatever CMA area. Then pages move without end, reclaim takes that for progress,
+ * and who waits for memory waits for ever.
  */
 #include <linux/align.h>
 #include <linux/gfp.h>
@@ -21,10 +26,13 @@
 /* Pages to move at a time, and chunks to look at for them */
 #define BALANCE_BATCH	64
 #define BALANCE_CHUNKS	16
+/* Pages of tag storage to look at for free ones */
+#define BALANCE_LOOKS	8192
 
 static struct shrinker *balance_shrinker;
-/* Where to look next for pages to move; races are harmless */
+/* Where to look next for pages to move, and for free ones; races are harmless */
 static unsigned long balance_pfn;
+static unsigned long balance_free_pfn;
 
 /* How many pages of a node had better be in tag storage? */
 static unsigned long pages_to_move(int nid)
@@ -95,6 +103,70 @@ static unsigned int isolate_some(int nid, struct list_head *folios)
 	return nr;
 }
 
+/* The area of a node that a page is in, or else the next one, or its first one */
+static const struct mts_area *next_area(int nid, unsigned long pfn)
+{
+	const struct mts_area *area, *next = NULL, *first = NULL;
+	struct mts_region *r;
+	unsigned int i, j;
+
+	for_each_mts_region(r, i) {
+		for (j = 0; j < r->nr_areas; j++) {
+			area = &r->areas[j];
+			if (!READ_ONCE(area->cma) || pfn_to_nid(area->pfn) != nid)
+				continue;
+			if (!first || area->pfn < first->pfn)
+				first = area;
+			if (area->pfn + area->nr_pages > pfn &&
+			    (!next || area->pfn < next->pfn))
+				next = area;
+		}
+	}
+	return next ?: first;
+}
+
+/* Take some free pages of tag storage */
+static unsigned int take_some(int nid, struct list_head *targets)
+{
+	unsigned long pfn = READ_ONCE(balance_free_pfn), end;
+	unsigned int nr = 0, looks = BALANCE_LOOKS;
+	const struct mts_area *area;
+	LIST_HEAD(pages);
+
+	while (looks && nr < BALANCE_BATCH) {
+		area = next_area(nid, pfn);
+		if (!area)
+			break;
+		end = area->pfn + area->nr_pages;
+		if (pfn < area->pfn || pfn >= end)
+			pfn = area->pfn;
+		for (; pfn < end && looks && nr < BALANCE_BATCH; pfn++, looks--) {
+			struct page *page = pfn_to_page(pfn);
+
+			/* The rest of a free block begins with the next page then */
+			if (!PageBuddy(page) ||
+			    !tag_storage_take_free(page_zone(page), pfn, 1, true, &pages))
+				continue;
+			list_add(&page->lru, targets);
+			nr++;
+		}
+	}
+	WRITE_ONCE(balance_free_pfn, pfn);
+	return nr;
+}
+
+static struct folio *next_target(struct folio *src, unsigned long private)
+{
+	struct list_head *targets = (struct list_head *)private;
+	struct page *page;
+
+	page = list_first_entry_or_null(targets, struct page, lru);
+	if (!page || folio_test_large(src))
+		return NULL;
+	list_del(&page->lru);
+	return page_folio(page);
+}
+
 static unsigned long balance_count(struct shrinker *shrinker,
 				   struct shrink_control *sc)
 {
@@ -107,14 +179,21 @@ static unsigned long balance_count(struct shrinker *shrinker,
 static unsigned long balance_scan(struct shrinker *shrinker,
 				  struct shrink_control *sc)
 {
-	unsigned long moved;
+	struct page *page, *next;
+	unsigned long moved = 0;
+	LIST_HEAD(targets);
 	LIST_HEAD(folios);
 
 	if (!mts_is_online() || !(sc->gfp_mask & __GFP_FS) ||
-	    !pages_to_move(sc->nid) || !isolate_some(sc->nid, &folios))
+	    !pages_to_move(sc->nid) || !take_some(sc->nid, &targets))
 		return SHRINK_STOP;
-	moved = mts_migrate(&folios, (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) |
-			    __GFP_THISNODE | __GFP_NOWARN, MIGRATE_ASYNC);
+	if (isolate_some(sc->nid, &folios))
+		moved = tag_storage_migrate(&folios, next_target,
+					    (unsigned long)&targets, MIGRATE_ASYNC);
+	list_for_each_entry_safe(page, next, &targets, lru) {
+		list_del(&page->lru);
+		__free_page(page);
+	}
 	mts_count_add(MTS_STAT_BALANCED, moved);
 	sc->nr_scanned = BALANCE_BATCH;
 	return moved ?: SHRINK_STOP;

@@ -50,6 +50,15 @@ static __maybe_unused void knob(const char *name, const char *value)
 	mts_write_file(path, value);
 }
 
+/* What the kernel keeps free, KiB: where pageblocks are large a twentieth of memory */
+static __maybe_unused long long min_free_kib(void)
+{
+	char text[32];
+
+	return mts_read_file("/proc/sys/vm/min_free_kbytes", text,
+			     sizeof(text)) > 0 ? atoll(text) : 0;
+}
+
 /* Seconds without any progress that are no accident on this machine */
 static __maybe_unused double patience(void)
 {

@@ -4,6 +4,7 @@
  *
  * mts_cma fit	tagged memory uses them: as much fits as on the unmodified kernel
  * mts_cma busy	an area full of pages that became tagged late can be had back
+ * mts_cma full	they are free, and tag storage is not: nothing moves there in vain
  */
 #define _GNU_SOURCE
 #include "mts_contract.h"
@@ -13,6 +14,9 @@
 #define PIECE		(SZ_2M / mts_page_size)
 #define PIECE_TEXT	"512"
 #define MIB_PAGES	((1UL << 20) / mts_page_size)
+/* Kept free for what can't use CMA areas, so that these stay free; pages in 2 s */
+#define FULL_KIB	(32LL << 10)
+#define FULL_MOVED	512
 #define DATA(i)		(0x636d61UL * 8 + (i) * 8)
 #define TAGS(i)		(0x746167UL * 8 + (i) * 8)
 
@@ -199,6 +203,63 @@ static void test_busy(void)
 	mts_write_file(AREA "free", text);
 }
 
+/* ---- an area that is free when tag storage is full ---- */
+
+/* Pages that the kernel itself needs, and so other memory than CMA areas */
+static void use_pipes(void)
+{
+	static char page[64 << 10];
+	int pipes[2];
+
+	make_pipe(pipes);
+	if (write(pipes[1], page, mts_page_size) != (ssize_t)mts_page_size)
+		mts_die("pipe");
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static void test_full(void)
+{
+	long long kept = min_free_kib(), low = kept > FULL_KIB ? kept : FULL_KIB;
+	size_t max = mts_meminfo("MemTotal") * 1024 / mts_page_size, i;
+	long long other, moved;
+	struct mts_grab grab;
+	char text[32], *p;
+
+	fill_storage(&grab, DATA(0));
+	snprintf(text, sizeof(text), "%lld", low);
+	mts_write_file("/proc/sys/vm/min_free_kbytes", text);
+	p = mts_map(max * mts_page_size, PROT_RW, MAP_NORESERVE, 0);
+	madvise(p, max * mts_page_size, MADV_NOHUGEPAGE);
+	/* Less than kswapd wants (5/4), more than is kept (1), for what can't use CMA */
+	for (i = 0; i < max; i++) {
+		if (i % 64 == 0 && mts_meminfo("MemFree") - mts_meminfo("CmaFree") <
+		    low * 9 / 8)
+			break;
+		p[i * mts_page_size] = 1;
+	}
+	use_pipes();
+	sleep(1);
+	moved = mts_vmstat("pgmigrate_success");
+	for (i = 0; i < 20; i++) {
+		use_pipes();
+		usleep(100000);
+	}
+	moved = mts_vmstat("pgmigrate_success") - moved;
+	other = mts_meminfo("MemFree") - mts_meminfo("CmaFree");
+	ktap_note("%lld KiB of CMA areas and %lld KiB of other memory are free, %lld KiB are kept",
+		  mts_meminfo("CmaFree"), other, low);
+	ktap_result(moved < FULL_MOVED && other < low * 5 / 4 &&
+		    mts_meminfo("CmaFree") > (long long)(area_number("count") *
+						mts_page_size >> 11),
+		    "tag storage is full, an area is free: %lld pages move in 2 s, less than %d",
+		    moved, FULL_MOVED);
+	munmap(p, max * mts_page_size);
+	snprintf(text, sizeof(text), "%lld", kept);
+	mts_write_file("/proc/sys/vm/min_free_kbytes", text);
+	ktap_result(fill_ok(&grab, DATA(0)), "data in tag storage");
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "fit";
@@ -213,6 +274,9 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "busy")) {
 		ktap_begin(3);
 		test_busy();
+	} else if (!strcmp(what, "full")) {
+		ktap_begin(2);
+		test_full();
 	} else {
 		ktap_begin(2);
 		test_fit("PROT_MTE memory, ordinary CMA included", false);
