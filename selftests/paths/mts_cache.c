@@ -191,6 +191,7 @@ static void test_move(void)
 /* Tagged pages may live there; who allocates from it gets them moved. */
 static void test_cma(void)
 {
+	const size_t piece = SZ_2M / mts_page_size;
 	long long free_before, got = 0;
 	struct mts_balloon balloon;
 	struct mts_buf b;
@@ -209,19 +210,18 @@ static void test_cma(void)
 	mts_balloon_deflate(&balloon);
 	buf_fill(&b, SEED, true);
 	free_before = mts_meminfo("CmaFree");
+	snprintf(text, sizeof(text), "%zu", piece);
 	for (i = 0; i < 64; i++) {
-		/* Pages, a pageblock at once */
-		strcpy(text, "512");
 		if (mts_write_file(CMA "/alloc", text))
 			break;
-		got += 512;
+		got += piece;
 	}
 	ktap_note("%lld pages allocated, CmaFree %lld KiB before", got,
 		  free_before);
 	bad += buf_bad("CMA", &b);
 	bad += !buf_taggable("CMA", &b);
-	for (i = 0; i < (size_t)got; i += 512)
-		if (mts_write_file(CMA "/free", "512"))
+	for (i = 0; i < (size_t)got; i += piece)
+		if (mts_write_file(CMA "/free", text))
 			bad++;
 	bad += buf_bad("CMA, freed", &b);
 	buf_unmap(&b);

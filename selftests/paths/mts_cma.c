@@ -12,7 +12,6 @@
 #define AREA		"/sys/kernel/debug/cma/reserved/"
 /* One allocation of the device that owns the area */
 #define PIECE		(SZ_2M / mts_page_size)
-#define PIECE_TEXT	"512"
 #define MIB_PAGES	((1UL << 20) / mts_page_size)
 /* Kept free for what can't use CMA areas, so that these stay free; pages in 2 s */
 #define FULL_KIB	(32LL << 10)
@@ -79,8 +78,9 @@ static void test_fit(const char *what, bool late)
 	bool ok;
 
 	/*
-	 * Of what is free, but for tag storage, a hundredth and what page tables
-	 * and the kernel itself need. That much fits without the module.
+	 * Of what is free, but for tag storage, a hundredth, what page tables and
+	 * the kernel itself need, and twice what it keeps free: so much stays free
+	 * in CMA areas, too. That much fits without the module.
 	 */
 	if (lent < 0)
 		lent = lent_bytes() >> 10;
@@ -90,7 +90,7 @@ static void test_fit(const char *what, bool late)
 	mts_write_file(AREA "alloc", "1");
 	mts_write_file(AREA "free", "1");
 	kib = mts_meminfo("MemFree") - lent;
-	kib -= mts_meminfo("MemTotal") / 100 + (12 << 10);
+	kib -= mts_meminfo("MemTotal") / 100 + 2 * min_free_kib() + (6 << 10);
 	pages = kib * 1024 / mts_page_size;
 	*steps = 0;
 	pid = mts_fork();
@@ -126,6 +126,7 @@ static void test_busy(void)
 {
 	size_t max, pages, i, j, in = 0, got = 0, all, bad = 0, still = 0;
 	long long before, failed = 0, limit;
+	struct mts_fill fill;
 	u64 pfns[64];
 	double start;
 	bool *keep;
@@ -139,7 +140,11 @@ static void test_busy(void)
 		mts_die("calloc");
 	p = mts_map(max * mts_page_size, PROT_RW, MAP_NORESERVE, 0);
 	madvise(p, max * mts_page_size, MADV_NOHUGEPAGE);
-	/* Until most of the area is in use, or memory is nearly full */
+	/*
+	 * Until most of the area is in use, or memory is nearly full; what the
+	 * kernel keeps free with large pageblocks is more than the area has
+	 */
+	mts_fill_begin(&fill);
 	for (pages = 0; pages + 64 <= max && in < count * 7 / 8; pages += 64) {
 		char *chunk = p + pages * mts_page_size;
 
@@ -162,6 +167,7 @@ static void test_busy(void)
 		else
 			madvise(page, mts_page_size, MADV_DONTNEED);
 	}
+	mts_fill_end(&fill);
 	if (mprotect(p, pages * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
 	for (i = 0; i < pages; i++) {
@@ -175,9 +181,10 @@ static void test_busy(void)
 	/* The kernel itself has some of it */
 	all = area_number("maxchunk") / PIECE;
 	start = mts_now();
+	snprintf(text, sizeof(text), "%zu", PIECE);
 	/* Enough is seen when too many pages did not move */
 	for (i = 0; i < all && failed <= limit; i++) {
-		got += !mts_write_file(AREA "alloc", PIECE_TEXT);
+		got += !mts_write_file(AREA "alloc", text);
 		failed = mts_vmstat("pgmigrate_fail") - before;
 	}
 	ktap_note("%zu of %llu pages of the area were in use, %zu with tags; %.1f s",

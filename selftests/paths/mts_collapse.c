@@ -93,8 +93,9 @@ static void test_collapse(const char *name, enum what what, bool must)
  */
 #define RELEASE_DELAY	MTS_DEBUGFS "/policy/release_delay_ms"
 #define PASS_INTERVAL	MTS_DEBUGFS "/policy/pass_interval_ms"
-#define RACES		32UL
-#define RACE_PAGES	4UL
+/* As much memory with huge pages of 32 MiB as with those of 2 MiB */
+#define RACES		(mts_huge_size > SZ_2M ? 8UL : 32UL)
+#define RACE_PAGES	(mts_huge_size > SZ_2M ? 1UL : 4UL)
 
 /* Somebody may move one of the pages meanwhile, as on any kernel */
 static int collapse(char *p)
@@ -120,7 +121,7 @@ static void test_race(void)
 	b.pages = RACE_PAGES * mts_huge_size / mts_page_size;
 	for (i = 0; i < RACES; i++) {
 		snprintf(text, sizeof(text), "%u",
-			 (unsigned int)(took * 1000 * (16 + i) / 32));
+			 (unsigned int)(took * 1000 * (RACES / 2 + i) / RACES));
 		mts_write_file(RELEASE_DELAY, text);
 		b.p = mts_map(RACE_PAGES * mts_huge_size, PROT_TAGGED, 0,
 			      mts_huge_size);

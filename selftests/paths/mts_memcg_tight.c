@@ -7,9 +7,12 @@
 #define _GNU_SOURCE
 #include "mts_contract.h"
 
-#define LIMIT		(16UL << 20)
-#define PAGES		(8UL * 256)
-#define SWAP_BYTES	(96UL << 20)
+#define BYTES		(8UL << 20)
+#define PAGES		(BYTES / mts_page_size)
+/* Of the cgroup: for these pages, a huge page, and what else it has */
+#define LIMIT		(BYTES + 4 * mts_huge_size)
+#define SWAP_LIMIT	(2 * BYTES)
+#define SWAP_BYTES	(6 * SWAP_LIMIT)
 #define SEED		0x746967UL
 /* Variables that fork() has shared, pages */
 #define SPARE		8
@@ -200,7 +203,7 @@ static void swapping(void)
 
 	step->full = 1;
 	wait_for_go(1);
-	buf_map(&b, LIMIT * 3 / 2 / mts_page_size, PROT_TAGGED, 0);
+	buf_map(&b, SWAP_LIMIT * 3 / 2 / mts_page_size, PROT_TAGGED, 0);
 	b.tagged = true;
 	step->pages = 2 * ROUNDS * b.pages;
 	for (round = 0; round < ROUNDS && !bad; round++) {
@@ -241,7 +244,7 @@ static void test(enum what what)
 	bool ok;
 
 	memset(step, 0, sizeof(*step));
-	cgroup_set("tight/memory.max", LIMIT);
+	cgroup_set("tight/memory.max", what == SWAP ? SWAP_LIMIT : LIMIT);
 	cgroup_set("tight/memory.swap.max", what == SWAP ? SWAP_BYTES : 0);
 	storage_first(&at);
 	pid = mts_fork();

@@ -9,15 +9,23 @@
 #include "mts_contract.h"
 
 #define HUGE		(mts_huge_size / mts_page_size)
-#define FILE_HUGE	4
+#define FILE_HUGE	4UL
 #define KEY(i)		(0x73687468UL + (i) * 8 + 4)
 #define TAGS(i)		(0x74616770UL + (i) * 8 + 4)
 #define GRAB_SEED	0x73680000UL
 #define COLLAPSES	6
-/* So much is free when memory is full, KiB */
-#define LEFT_KIB	(18 << 10)
+/* So much is free when memory is full, KiB: another huge page, and the rest */
+#define LEFT_KIB	((long long)(mts_huge_size >> 10) + (16 << 10))
 
 static volatile u64 *steps;
+
+/* Huge pages of a file: half of tag storage is left for other data */
+static size_t file_huge(void)
+{
+	size_t half = ALIGN_UP(lent_bytes() / 2, mts_huge_size) / mts_huge_size;
+
+	return !mts_online() || half > FILE_HUGE ? FILE_HUGE : half;
+}
 
 static void *map_file(int fd, size_t pages, int prot)
 {
@@ -95,7 +103,7 @@ static int file_in_storage(size_t pages, char **m, size_t *in)
 
 static void test(const char *what, bool write)
 {
-	size_t pages = FILE_HUGE * HUGE, i, in;
+	size_t pages = file_huge() * HUGE, i, in;
 	struct mts_grab grab;
 	size_t bad = 0;
 	char *m, *q;
