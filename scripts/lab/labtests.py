@@ -16,7 +16,7 @@ comma separated:
                     with=- for none, where the page size would have one
   pages=64k         for kernels with such pages only (environment PAGES), and mem= is
                     meant so; all others are for all, and mem= is for 4K: larger pages
-                    have 4 times as much
+                    have 4 times as much, and TIMEOUT is twice as long
   only-4k=WHY       skipped with larger pages: why, '.' for a space
   guest=debian      Debian's userland, kernel and packages (build/debian-guest) instead
                     of the initramfs; guest=chroot: with its disk (build/debian-root)
@@ -98,6 +98,8 @@ class Entry:
         self.test = words[3]
         self.args = words[4:]
         self.smp = int(self.options.get("smp", "2"))
+        if PAGES != "4k" and "pages" not in self.options:
+            self.timeout *= 2
 
     def wanted(self, debug):
         if self.options.get("pages", PAGES) != PAGES:
