@@ -433,7 +433,7 @@ static void keeper_sort(struct keeper *k)
  * Pages of what there is room for that stay free: per-CPU lists hold pages that
  * the others, who go on then, can't use, and nothing can be reclaimed.
  */
-#define KEEPER_MARGIN	512
+#define KEEPER_MARGIN	(SZ_2M / mts_page_size)
 
 static void keeper_fill(struct keeper *k)
 {
