@@ -63,7 +63,13 @@ counted() {
 	}
 }
 
+# A block that is closing may become reserved again, which is no reservation
+settled() {
+	[ "$(mts_stat blocks_closing)" = 0 ] && [ "$(mts_stat blocks_changing)" = 0 ]
+}
+
 note_counts() {
+	wait_for 10 settled
 	before=$(reserved)
 	taken=$(mts_stat taken_back)
 	faults=$(($(mts_stat reserve_fast) + $(mts_stat reserve_moved) + $(mts_stat reserve_slow)))
