@@ -32,12 +32,12 @@ snapshot() {
 }
 
 # new_lines SINCE: kernel messages after the first SINCE, each with its <level>.
-# Not counted: the notices that any first module out of the kernel's tree gets, and
-# what an emulator on a busy host brings about.
+# Not counted: the notices that any first module out of the kernel's tree gets, what
+# an emulator on a busy host brings about, and what the kernel says of a reg by itself.
 new_lines() {
 	dmesg -r | tail -n "+$(($1 + 1))" |
 		grep -vE 'loading out-of-tree module taints kernel|module verification failed' |
-		grep -vE 'hrtimer: interrupt took|clocksource: '
+		grep -vE 'hrtimer: interrupt took|clocksource: |OF: size of reg '
 }
 
 # BusyBox's insmod has a second way to load a module, and takes it when the first
