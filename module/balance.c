@@ -170,7 +170,7 @@ static struct folio *next_target(struct folio *src, unsigned long private)
 static unsigned long balance_count(struct shrinker *shrinker,
 				   struct shrink_control *sc)
 {
-	if (!mts_is_online())
+	if (!mts_is_online() || READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
 		return SHRINK_EMPTY;
 	return pages_to_move(sc->nid) ?: SHRINK_EMPTY;
 }

@@ -86,10 +86,6 @@ unsigned long mts_evacuate(bool hurry)
 	return 0;
 }
 
-void mts_take_free(void)
-{
-}
-
 bool mts_take_some(void)
 {
 	return false;

@@ -612,7 +612,6 @@ unsigned int mts_repeated_max(void);
 
 /* offline.c */
 int mts_take_all(void);
-void mts_take_free(void);
 bool mts_take_some(void);
 const char *mts_page_reason(struct page *page);
 void mts_offline_start(void);

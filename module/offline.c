@@ -395,8 +395,8 @@ static bool any_released(void)
 	return false;
 }
 
-/* Reserve released blocks that are free; with @move also others, if that is easy */
-static unsigned long take_some(bool move)
+/* Reserve released blocks that are free, or easily emptied */
+static unsigned long take_some(void)
 {
 	unsigned int site = mts_site_get(_THIS_IP_), looks = TAKE_LOOK;
 	unsigned long taken = 0, tries = TAKE_BATCH, nr;
@@ -417,9 +417,7 @@ static unsigned long take_some(bool move)
 			continue;
 		}
 		/* To where tags can be, or it would move within tag storage */
-		if (move)
-			empty_run(r, take_first, nr, __GFP_ZEROTAGS | __GFP_NORETRY,
-				  MIGRATE_ASYNC);
+		empty_run(r, take_first, nr, __GFP_ZEROTAGS | __GFP_NORETRY, MIGRATE_ASYNC);
 		for (; nr; nr--, tries--, take_first++)
 			taken += !take_block(r, take_first, MTS_TAKE_FREE, site, false);
 	}
@@ -438,18 +436,5 @@ static unsigned long take_some(bool move)
 bool mts_take_some(void)
 {
 	lockdep_assert_held(&mts_state_mutex);
-	return take_some(true) && any_released();
-}
-
-/**
- * mts_take_free() - reserve blocks that are free now
- *
- * A batch of them.
- *
- * Context: Holds mts_state_mutex: no block is released meanwhile. Sleeps.
- */
-void mts_take_free(void)
-{
-	lockdep_assert_held(&mts_state_mutex);
-	take_some(false);
+	return take_some() && any_released();
 }

@@ -234,10 +234,9 @@ void mts_reserve_pass(void)
 	bool more = false;
 
 	lockdep_assert_held(&mts_state_mutex);
-	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF)
-		mts_take_free();
-	else if (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
-		 mts_survey.blocks)
+	if (READ_ONCE(mts_policy.data_use) == MTS_DATA_OFF ||
+	    (READ_ONCE(mts_policy.reserve) == MTS_RESERVE_AT_FIRST_USE &&
+	     mts_survey.blocks))
 		more = mts_take_some();
 	WRITE_ONCE(reserving, more);
 }
