@@ -59,6 +59,8 @@ FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
         "with", "kernel", "expect", "may-fail", "skips", "allow", "says", "tree", "pages",
         "only-4k", "guest", "swap", "delay"}
+# Of these those that may come more than once
+REPEATED = ("machine", "append", "delay")
 PAGES = os.environ.get("PAGES") or "4k"
 MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 4}
 # Pageblocks of 512 MiB are too large for these machines.
@@ -75,7 +77,7 @@ class Entry:
             die(f"{where}: wanted NAME TIMEOUT OPTIONS TEST [ARGS...]: {line}")
         self.name = words[0]
         self.options = {}
-        self.machine, self.append, self.delay = [], [], []
+        self.repeated = {key: [] for key in REPEATED}
         self.flags = set()
         try:
             self.timeout = float(words[1])
@@ -87,12 +89,8 @@ class Entry:
                 self.flags.add(item)
             elif key not in KEYS or not sep:
                 die(f"{where}: unknown option '{item}'")
-            elif key == "machine":
-                self.machine.append(value)
-            elif key == "append":
-                self.append.append(value)
-            elif key == "delay":
-                self.delay.append(value)
+            elif key in REPEATED:
+                self.repeated[key].append(value)
             else:
                 self.options[key] = value
         self.test = words[3]
@@ -155,12 +153,9 @@ class Entry:
                 args += ["--" + key, opts[key]]
         if "dtb" in opts:
             args += ["--dtb", os.path.join(TOP, opts["dtb"])]
-        for item in self.machine:
-            args += ["--machine", item]
-        for item in self.append:
-            args += ["--append", item]
-        for item in self.delay:
-            args += ["--delay", item]
+        for key, values in self.repeated.items():
+            for item in values:
+                args += ["--" + key, item]
         if self.flags & {"icount"}:
             args += ["--icount"]
         if self.flags & {"plain"}:
@@ -228,31 +223,25 @@ class Artifacts:
         return args
 
 
-def read_list(path):
-    entries = []
-    try:
-        with open(path, encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                line = line.split("#", 1)[0].strip()
-                if line:
-                    entries.append(Entry(line, f"{os.path.relpath(path, TOP)}:{number}"))
-    except FileNotFoundError:
-        die(f"no list of tests: {path}")
-    return entries
-
-
 def lines(path=DEFAULT_LISTS[0]):
-    """(name, line) of a list of tests, as it is written."""
-    for line in lablib.read_text(path).splitlines():
+    """(number, name, line) of a list of tests, as it is written."""
+    if not os.path.isfile(path):
+        die(f"no list of tests: {path}")
+    for number, line in enumerate(lablib.read_text(path).splitlines(), 1):
         line = line.split("#", 1)[0].strip()
         if line:
-            yield line.split()[0], line
+            yield number, line.split()[0], line
+
+
+def read_list(path):
+    return [Entry(line, f"{os.path.relpath(path, TOP)}:{number}")
+            for number, _, line in lines(path)]
 
 
 def with_options(line, options):
     """A line of a list, with more options; one that may come once replaces the other."""
     words_of = line.split()
-    keys = {item.partition("=")[0] for item in options} - {"machine", "append"}
+    keys = {item.partition("=")[0] for item in options} - set(REPEATED)
     had = [] if words_of[2] == "-" else words_of[2].split(",")
     had = [item for item in had if item.partition("=")[0] not in keys]
     words_of[2] = ",".join(had + options) or "-"
@@ -364,8 +353,9 @@ def run_entry(entry, rundir, artifacts, show="none"):
     if passed and says and not re.search(says, lablib.read_text(os.path.join(rundir,
                                                                              "console.log"))):
         passed, reasons = False, [f"the console does not say '{says}'"]
-    if passed and entry.delay:
-        reasons = [f"no CPU has rested at {s}" for s in never_rested(rundir, entry.delay)]
+    delays = entry.repeated["delay"]
+    if passed and delays:
+        reasons = [f"no CPU has rested at {s}" for s in never_rested(rundir, delays)]
         passed = not reasons
     verdict["reasons"] = reasons
     if passed and verdict["skipped"] and "skips" not in entry.options:

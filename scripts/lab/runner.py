@@ -32,6 +32,26 @@ def call(cmd, **options):
     return child.returncode, (output if errors is None else errors) or ""
 
 
+def run_for_sum(command, before="", **options):
+    """Run a script whose last line is such a sum, and show what it says: [passed, failed,
+    skipped]. The reader of the log looks for one sum, at its end: BEFORE is put before
+    this one. Without a sum, or with a bad status, something failed."""
+    total = None
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                          **options) as child:
+        for line in child.stdout:
+            match = SUM.match(line.strip())
+            if match:
+                total = [int(n) for n in match.groups()]
+                line = f"   {before}{line}"
+            print(line, end="", flush=True)
+    if total is None:
+        total = [0, 1, 0]
+    elif child.returncode and not total[1]:
+        total[1] = 1
+    return total
+
+
 def stop_running():
     for child in list(running):
         child.terminate()

@@ -23,10 +23,6 @@ no_mte() {
 	! grep '^Features.* mte' /proc/cpuinfo
 }
 
-trigger() {
-	echo "$2" >"$MTS_DEBUGFS/trigger/$1"
-} 2>/dev/null
-
 # Nothing is ever reserved: not by hand either, and there are no tags to check.
 triggers() {
 	_pfn=$(($(sed 's/-.*//' "$MTS_DEBUGFS/regions/0/tagged_memory") / $(./mts_tool page)))

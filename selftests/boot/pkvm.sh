@@ -8,10 +8,6 @@
 
 . ./lib.sh
 
-trigger() {
-	echo "$2" >"$MTS_DEBUGFS/trigger/$1"
-}
-
 # Where the hypervisor has its own memory, in bytes
 hypervisor() {
 	dmesg | sed -n 's/.*kvm \[0\]: Reserved [0-9]* MiB at \(0x[0-9a-f]*\).*/\1/p'

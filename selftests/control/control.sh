@@ -9,10 +9,6 @@ progress() {
 	sed -n "s/^$1 //p" $MTS_DEBUGFS/drain_progress
 }
 
-trigger() {
-	echo "$2" >"$MTS_DEBUGFS/trigger/$1"
-} 2>/dev/null
-
 # refused TRIGGER VALUE...: and the counts stay
 refused() {
 	_trigger=$1

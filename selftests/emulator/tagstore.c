@@ -900,14 +900,32 @@ static void test_line_sizes(void)
 	verdict("CTR_EL0 has the line sizes of data and tags");
 }
 
+static void store_tags(const struct range *r, int tag)
+{
+	int i;
+
+	for (i = 0; i < SAMPLES; i++)
+		insn_stg(sample(r, i), tag);
+}
+
+static void store_data(const struct range *r, uint8_t v, int clean)
+{
+	int i;
+
+	for (i = 0; i < SAMPLES; i++) {
+		*sample_byte(r, i) = v;
+		if (clean)
+			clean_data((uint64_t)sample_byte(r, i), 1);
+	}
+}
+
 static void test_tags_linger(void)
 {
 	const struct range *r = &ranges[0];
 	int i;
 
 	reset_samples(r, 0x11);
-	for (i = 0; i < SAMPLES; i++)
-		insn_stg(sample(r, i), 2);
+	store_tags(r, 2);
 	want_few("tags are in memory at once", data_in_memory_is(r, 0x12));
 	want_all("tags are not read back", count_tags(r, 2));
 	want_all("tags don't reach memory",
@@ -917,8 +935,7 @@ static void test_tags_linger(void)
 
 	/* Each way to have that at once */
 	reset_samples(r, 0x11);
-	for (i = 0; i < SAMPLES; i++)
-		insn_stg(sample(r, i), 2);
+	store_tags(r, 2);
 	for (i = 0; i < SAMPLES; i++) {
 		if (i % 3 == 0)
 			dc_cigvac(sample(r, i));
@@ -934,8 +951,7 @@ static void test_tags_linger(void)
 		expect_tag(&ranges[0], sample(r, i), 2);
 	/* A line is no more than a line */
 	reset_samples(r, 0x11);
-	for (i = 0; i < SAMPLES; i++)
-		insn_stg(sample(r, i), 2);
+	store_tags(r, 2);
 	for (i = 0; i < SAMPLES; i++) {
 		dc_cigvac(sample(r, i) - LINE);
 		dc_cigvac(sample(r, i) + LINE);
@@ -953,10 +969,7 @@ static void test_stale_tags(void)
 
 	reset_samples(r, 0x11);
 	want_all("tags are not data", count_tags(r, 1));
-	for (i = 0; i < SAMPLES; i++) {
-		*sample_byte(r, i) = 0x33;
-		clean_data((uint64_t)sample_byte(r, i), 1);
-	}
+	store_data(r, 0x33, 1);
 	want_most("no stale tags", count_tags(r, 1));
 	for (i = 0; i < SAMPLES; i++)
 		clean_tags(sample(r, i), LINE);
@@ -964,8 +977,7 @@ static void test_stale_tags(void)
 	verdict("tags are stale until they are invalidated");
 
 	reset_samples(r, 0x11);
-	for (i = 0; i < SAMPLES; i++)
-		*sample_byte(r, i) = 0x33;
+	store_data(r, 0x33, 0);
 	want_few("data are tags without a clean", count_tags(r, 3));
 	for (i = 0; i < SAMPLES; i++) {
 		dc_cvac((uint64_t)sample_byte(r, i));
@@ -995,26 +1007,19 @@ static void test_stale_data(void)
 static void test_lost_data(void)
 {
 	const struct range *r = &ranges[0];
-	int i;
 
 	/* The tags are written over the data of the next owner. */
 	reset_samples(r, 0x11);
-	for (i = 0; i < SAMPLES; i++)
-		insn_stg(sample(r, i), 5);
-	for (i = 0; i < SAMPLES; i++) {
-		*sample_byte(r, i) = 0x77;
-		clean_data((uint64_t)sample_byte(r, i), 1);
-	}
+	store_tags(r, 5);
+	store_data(r, 0x77, 1);
 	if (!wait_count(data_is, r, 0x15, 1))
 		complain("no data got lost", 0, 0, 1);
 	verdict("dirty tags destroy data later");
 
 	/* The data are written over the tags. */
 	reset_samples(r, 0x11);
-	for (i = 0; i < SAMPLES; i++)
-		*sample_byte(r, i) = 0x77;
-	for (i = 0; i < SAMPLES; i++)
-		insn_stg(sample(r, i), 5);
+	store_data(r, 0x77, 0);
+	store_tags(r, 5);
 	if (!wait_count(count_tags, r, 7, 1))
 		complain("no tags got lost", 0, 0, 1);
 	verdict("dirty data destroy tags later");

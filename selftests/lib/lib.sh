@@ -168,6 +168,11 @@ mts_offline() {
 	echo offline >$MTS_DEBUGFS/state
 }
 
+# trigger NAME VALUE: have the module do something (docs/abi.md)
+trigger() {
+	echo "$2" >"$MTS_DEBUGFS/trigger/$1"
+} 2>/dev/null
+
 # mts_release: one synchronous release pass
 mts_release() {
 	echo 1 >$MTS_DEBUGFS/trigger/release
