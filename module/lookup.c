@@ -50,21 +50,36 @@ struct mts_region *mts_region_of_storage(unsigned long pfn)
 	return NULL;
 }
 
-static __always_inline int chunk_taggable(unsigned long pfn)
+static __always_inline int region_taggable(const struct mts_region *r, unsigned long pfn)
+{
+	/* Its bit can be set, if the block serves others too */
+	if (unlikely(mts_stores_pfn(&r->geo, pfn)))
+		return -1;
+	if (unlikely(!mts_serves_pfn(&r->geo, pfn)))
+		return 1;
+	return test_bit((pfn - r->geo.data_pfn) / MTS_RATIO, r->taggable);
+}
+
+static noinline int chunk_taggable_by_all(unsigned long pfn)
 {
 	const struct mts_region *r;
-	int taggable = 1;
+	int taggable = 1, ret;
 	unsigned int i;
 
 	for_each_mts_region(r, i) {
-		/* Its bit can be set, if the block serves others too */
-		if (unlikely(mts_stores_pfn(&r->geo, pfn)))
-			return -1;
-		if (likely(mts_serves_pfn(&r->geo, pfn)))
-			taggable &= test_bit((pfn - r->geo.data_pfn) / MTS_RATIO,
-					     r->taggable);
+		ret = region_taggable(r, pfn);
+		if (ret < 0)
+			return ret;
+		taggable &= ret;
 	}
 	return taggable;
+}
+
+static __always_inline int chunk_taggable(unsigned long pfn)
+{
+	if (likely(mts_nr_regions == 1))
+		return region_taggable(mts_regions[0], pfn);
+	return chunk_taggable_by_all(pfn);
 }
 
 /*
@@ -88,6 +103,24 @@ static void keep_idle(unsigned long pfn, unsigned long nr_pages)
 	}
 }
 
+static noinline int chunks_taggable(unsigned long pfn, unsigned long nr_pages)
+{
+	unsigned long next = pfn, end = pfn + nr_pages;
+	int taggable = 1, ret;
+
+	/* A chunk is taggable as a whole */
+	do {
+		ret = chunk_taggable(next);
+		if (ret < 0)
+			return ret;
+		taggable &= ret;
+		next = ALIGN_DOWN(next, MTS_RATIO) + MTS_RATIO;
+	} while (next < end);
+	if (taggable && nr_pages >= MTS_RATIO)
+		keep_idle(pfn, nr_pages);
+	return taggable;
+}
+
 /**
  * mts_taggable() - may pages have tags now?
  * @pfn:	the first page
@@ -101,22 +134,7 @@ static void keep_idle(unsigned long pfn, unsigned long nr_pages)
  */
 int mts_taggable(unsigned long pfn, unsigned long nr_pages)
 {
-	unsigned long next = pfn, end = pfn + nr_pages;
-	int taggable = 1, ret;
-
-	if (likely(nr_pages == 1))
-		return chunk_taggable(pfn);
-	/* A chunk is taggable as a whole */
-	do {
-		ret = chunk_taggable(next);
-		if (ret < 0)
-			return ret;
-		taggable &= ret;
-		next = ALIGN_DOWN(next, MTS_RATIO) + MTS_RATIO;
-	} while (next < end);
-	if (taggable && nr_pages >= MTS_RATIO)
-		keep_idle(pfn, nr_pages);
-	return taggable;
+	return likely(nr_pages == 1) ? chunk_taggable(pfn) : chunks_taggable(pfn, nr_pages);
 }
 
 /**

@@ -54,6 +54,12 @@ unsigned int mts_isolate(unsigned long pfn, unsigned long nr_pages,
 /* Places to look at for a target that can have tags */
 #define TARGET_TRIES	8
 
+static bool is_taggable(struct folio *folio)
+{
+	guard(rcu)();
+	return mts_taggable(folio_pfn(folio), folio_nr_pages(folio)) > 0;
+}
+
 /*
  * As alloc_migration_target() of the kernel; @private is a gfp mask. A target that
  * will have tags must be one that can, or nothing is gained.
@@ -71,7 +77,7 @@ static struct folio *alloc_target(struct folio *src, unsigned long private)
 		gfp = (gfp & ~__GFP_RECLAIM) | GFP_TRANSHUGE;
 	for (;;) {
 		dst = __folio_alloc(gfp, order, folio_nid(src), NULL);
-		if (!dst || !(gfp & __GFP_ZEROTAGS) ||
+		if (!dst || !(gfp & __GFP_ZEROTAGS) || is_taggable(dst) ||
 		    !mts_prepare(folio_pfn(dst), 1UL << order, MTS_RATIO, _THIS_IP_))
 			break;
 		/* Held, so that the next one is another */

@@ -37,33 +37,62 @@
 
 /**
  * struct mts_pool - free pages of a zone, for a CPU
+ * @zone:	the zone, since the pool is in use
  * @lock:	protects all of it. Taken with trylock where an interrupt may have
  *		interrupted its holder; zone->lock nests inside
  * @pages:	the pages, by page->lru
  * @nr:		how many
  * @nr_min:	the least there were since the last mts_pool_trim()
- * @noted:	the chunk that pool_note() was for
+ * @noted:	the first page of the chunk that pool_note() was for, or NULL
  * @round:	mts_look_round at that time
  * @from:	where to look next, see fill_from_rest()
  */
 struct mts_pool {
+	struct zone *zone;
 	/* Protects the list and its numbers */
 	spinlock_t lock;
 	struct list_head pages;
 	unsigned int nr;
 	unsigned int nr_min;
 	unsigned int round;
-	unsigned long noted;
+	struct page *noted;
 	unsigned long from;
 };
 
-/* By node and zone; NULL when offline */
-static struct mts_pool __percpu *pools;
+/**
+ * struct mts_pools - all pools of a CPU
+ * @recent:	the one that was used last
+ * @pool:	by node and zone
+ */
+struct mts_pools {
+	struct mts_pool *recent;
+	struct mts_pool pool[];
+};
+
+/* NULL when offline */
+static struct mts_pools __percpu *pools;
 static unsigned int nr_pools;
 
-static unsigned int pool_index(struct zone *zone)
+static noinline struct mts_pool *pool_find(struct mts_pools *p, struct zone *zone)
 {
-	return zone_to_nid(zone) * MAX_NR_ZONES + zone_idx(zone);
+	struct mts_pool *pool = p->pool + zone_to_nid(zone) * MAX_NR_ZONES + zone_idx(zone);
+
+	WRITE_ONCE(pool->zone, zone);
+	WRITE_ONCE(p->recent, pool);
+	return pool;
+}
+
+/*
+ * The pool of this CPU; of another one if this task has been moved meanwhile, which
+ * does no harm: it has a lock. With PREEMPT_RT zone->lock sleeps, so preemption must
+ * stay on.
+ */
+static __always_inline struct mts_pool *pool_of(struct zone *zone)
+{
+	struct mts_pools *p = raw_cpu_ptr(pools);
+	struct mts_pool *pool = READ_ONCE(p->recent);
+
+	return likely(READ_ONCE(pool->zone) == zone) ? pool : pool_find(p, zone);
 }
 
 /* How long may a per-CPU list of the zone be? 0: somebody has disabled them. */
@@ -256,17 +285,20 @@ static unsigned int fill_from_free(struct mts_pool *pool, struct zone *zone)
 }
 
 /* mts_survey_note(), once for pages of a chunk that come or go together */
-static void pool_note(struct mts_pool *pool, struct page *page)
+static __always_inline void pool_note(struct mts_pool *pool, struct page *page)
 {
-	unsigned long chunk = page_to_pfn(page) / MTS_RATIO;
 	unsigned int round = READ_ONCE(mts_look_round);
+	unsigned long pfn;
 
 	lockdep_assert_held(&pool->lock);
-	if (pool->noted == chunk && pool->round == round)
+	/* Modulo 2^64, as for pages before it */
+	if (likely((unsigned long)page - (unsigned long)pool->noted <
+		   MTS_RATIO * sizeof(*page) && pool->round == round))
 		return;
-	pool->noted = chunk;
+	pfn = page_to_pfn(page);
+	pool->noted = pfn_to_page(ALIGN_DOWN(pfn, MTS_RATIO));
 	pool->round = round;
-	mts_survey_note(page_to_pfn(page));
+	mts_survey_note(pfn);
 }
 
 static struct page *pool_take(struct mts_pool *pool, struct zone *zone)
@@ -307,12 +339,11 @@ struct page *mts_pool_alloc(struct zone *zone)
 
 	if (!lists_max(zone))
 		return NULL;
-	pool = get_cpu_ptr(pools) + pool_index(zone);
+	pool = pool_of(zone);
 	if (spin_trylock(&pool->lock)) {
 		page = pool_take(pool, zone);
 		spin_unlock(&pool->lock);
 	}
-	put_cpu_ptr(pools);
 	return page;
 }
 
@@ -361,21 +392,20 @@ bool mts_pool_free(struct page *page)
 		mts_survey_note(page_to_pfn(page));
 		return false;
 	}
-	pool = get_cpu_ptr(pools) + pool_index(zone);
+	pool = pool_of(zone);
 	if (spin_trylock(&pool->lock)) {
 		pool_note(pool, page);
 		/* As the page allocator does it when memory gets scarce */
-		if (test_bit(ZONE_BELOW_HIGH, &zone->flags))
+		if (test_bit(ZONE_BELOW_HIGH, &pool->zone->flags))
 			max = POOL_BATCH;
 		list_add(&page->lru, &pool->pages);
 		if (++pool->nr >= max + POOL_BATCH)
-			pool_shrink(pool, zone, POOL_BATCH);
+			pool_shrink(pool, pool->zone, POOL_BATCH);
 		taken = true;
 		spin_unlock(&pool->lock);
 	} else {
 		mts_survey_note(page_to_pfn(page));
 	}
-	put_cpu_ptr(pools);
 	return taken;
 }
 
@@ -394,7 +424,7 @@ static void pool_for_each(struct zone *only,
 		if (only && zone != only)
 			continue;
 		for_each_possible_cpu(cpu) {
-			struct mts_pool *pool = per_cpu_ptr(pools, cpu) + i;
+			struct mts_pool *pool = per_cpu_ptr(pools, cpu)->pool + i;
 
 			if (!READ_ONCE(pool->nr))
 				continue;
@@ -458,7 +488,7 @@ unsigned long mts_pool_pages(void)
 		return 0;
 	for_each_possible_cpu(cpu)
 		for (i = 0; i < nr_pools; i++)
-			nr += READ_ONCE((per_cpu_ptr(pools, cpu) + i)->nr);
+			nr += READ_ONCE(per_cpu_ptr(pools, cpu)->pool[i].nr);
 	return nr;
 }
 
@@ -478,7 +508,7 @@ void mts_pool_forget(unsigned long pfn)
 	guard(rcu)();
 	if (!pools)
 		return;
-	pool = get_cpu_ptr(pools) + pool_index(zone);
+	pool = pool_of(zone);
 	if (spin_trylock(&pool->lock)) {
 		list_for_each_entry_safe(page, next, &pool->pages, lru) {
 			/* They were taken together */
@@ -491,7 +521,6 @@ void mts_pool_forget(unsigned long pfn)
 		tag_storage_put_free(zone, &pages);
 		spin_unlock(&pool->lock);
 	}
-	put_cpu_ptr(pools);
 }
 
 int mts_pool_init(void)
@@ -500,19 +529,23 @@ int mts_pool_init(void)
 	int cpu;
 
 	nr_pools = nr_node_ids * MAX_NR_ZONES;
-	pools = __alloc_percpu(array_size(nr_pools, sizeof(*pools)),
-			       __alignof__(*pools));
+	pools = __alloc_percpu(struct_size_t(struct mts_pools, pool, nr_pools),
+			       __alignof__(struct mts_pools));
 	if (!pools)
 		return -ENOMEM;
 	for_each_possible_cpu(cpu) {
-		for (i = 0; i < nr_pools; i++) {
-			struct mts_pool *pool = per_cpu_ptr(pools, cpu) + i;
+		struct mts_pools *p = per_cpu_ptr(pools, cpu);
 
+		p->recent = p->pool;
+		for (i = 0; i < nr_pools; i++) {
+			struct mts_pool *pool = p->pool + i;
+
+			pool->zone = NULL;
 			spin_lock_init(&pool->lock);
 			INIT_LIST_HEAD(&pool->pages);
 			pool->nr = 0;
 			pool->nr_min = 0;
-			pool->noted = -1UL;
+			pool->noted = NULL;
 			pool->from = 0;
 		}
 	}

@@ -9,7 +9,6 @@
  * threads of the kernel, the page tells.
  */
 #include <linux/hash.h>
-#include <linux/jhash.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
@@ -40,17 +39,19 @@ static unsigned int repeated_max;
 void mts_repeat_note(unsigned long pfn)
 {
 	const struct pt_regs *regs = task_pt_regs(current);
-	u32 where, page = 0;
+	const u64 *reg = (const u64 *)&regs->user_regs;
 	struct mts_repeat *r;
-	unsigned int nr = 1;
+	unsigned int i, nr = 1;
+	u32 page = 0;
 	u64 fault;
 
-	BUILD_BUG_ON(sizeof(regs->user_regs) % sizeof(u32));
 	if (current->flags & (PF_KTHREAD | PF_USER_WORKER) || in_syscall(regs))
 		page = hash_long(pfn, 32);
-	where = jhash2((const u32 *)&regs->user_regs,
-		       sizeof(regs->user_regs) / sizeof(u32), page);
-	fault = (u64)where << 32 | (u32)task_pid_nr(current);
+	/* An odd factor loses no bit of the registers before */
+	BUILD_BUG_ON(sizeof(regs->user_regs) % sizeof(u64));
+	for (fault = page, i = 0; i < sizeof(regs->user_regs) / sizeof(u64); i++)
+		fault = fault * GOLDEN_RATIO_64 + reg[i];
+	fault = fault * GOLDEN_RATIO_64 + task_pid_nr(current);
 
 	r = &repeats[hash_32(task_pid_nr(current) ^ page, REPEAT_BITS)];
 	if (READ_ONCE(r->fault) == fault)
