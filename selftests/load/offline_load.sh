@@ -13,14 +13,14 @@ total=$(meminfo MemTotal)
 check "the module loads" mts_load
 grown=$(meminfo MemTotal)
 : >/tmp/go
-./mts_oracle --until=/tmp/go --seconds=300 --mem-percent=50 --tagged-percent=4 \
+./mts_oracle --until=/tmp/go --seconds=900 --mem-percent=50 --tagged-percent=4 \
 	--lock=/tmp/filling >/tmp/oracle.out 2>&1 &
 oracle=$!
 
 # Offline there is less memory: not while the oracle has just filled it up.
 offline() {
 	# noclobber: creating the file is the lock, see mts_oracle --lock
-	wait_for 60 sh -c "set -C; : >/tmp/filling" 2>/dev/null || return 1
+	wait_for 300 sh -c "set -C; : >/tmp/filling" 2>/dev/null || return 1
 	mts_offline
 	_status=$?
 	rm /tmp/filling
@@ -34,7 +34,7 @@ while [ $n -lt "$rounds" ] && [ -z "$why" ]; do
 	usleep 1500000
 	offline 2>/dev/null || {
 		busy=$((busy + 1))
-		wait_for 60 offline || why="offline"
+		wait_for 300 offline || why="offline"
 	}
 	[ -n "$why" ] || [ "$(meminfo MemTotal)" = "$total" ] ||
 		why="MemTotal offline: $(meminfo MemTotal) KiB, not $total KiB"

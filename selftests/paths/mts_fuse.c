@@ -28,6 +28,8 @@
 #define READ_BYTES	(128UL << 10)
 #define FILE_BYTES	(64 * READ_BYTES)
 #define WORK_PAGES	((128UL << 20) / mts_page_size)
+/* One call of mprotect(): a step that is seen on slow machines, too */
+#define PIECE		(8UL << 20)
 #define OTHER_PAGES	((8UL << 20) / mts_page_size)
 #define FILE_KEY(i)	(0x66757365UL * 8 + (i) * 8)
 #define WORD(i)		((i) * 2 + 1)
@@ -45,6 +47,7 @@ static const char * const hows[] = {
 static struct shared {
 	volatile u64 held;	/* READs that wait for an answer */
 	volatile u64 steps;	/* pages that got tags */
+	volatile u64 alive;	/* grows while the server goes on */
 	volatile u64 go;	/* start */
 	volatile u64 done;	/* all of them have */
 	volatile u64 answer;	/* no READ waits any more */
@@ -105,6 +108,7 @@ static void work_by_ptrace(void)
 			   work + i * mts_page_size, &iov))
 			mts_die("PTRACE_POKEMTETAGS");
 		sh->steps++;
+		sh->alive++;
 	}
 }
 
@@ -115,10 +119,16 @@ static void work_by_touch(enum how how)
 	work = mts_map(len, how == LATE ? PROT_RW : PROT_TAGGED, 0, 0);
 	madvise(work, len, MADV_NOHUGEPAGE);
 	if (how == LATE) {
-		if (madvise(work, len, MADV_POPULATE_WRITE))
-			mts_die("populate");
-		if (mprotect(work, len, PROT_TAGGED))
-			mts_die("mprotect");
+		for (i = 0; i < len; i += PIECE) {
+			if (madvise(work + i, PIECE, MADV_POPULATE_WRITE))
+				mts_die("populate");
+			sh->alive++;
+		}
+		for (i = 0; i < len; i += PIECE) {
+			if (mprotect(work + i, PIECE, PROT_TAGGED))
+				mts_die("mprotect");
+			sh->alive++;
+		}
 	}
 	for (i = 0; i < WORK_PAGES; i++) {
 		char *page = work + i * mts_page_size;
@@ -126,6 +136,7 @@ static void work_by_touch(enum how how)
 		*(volatile u64 *)page = WORD(i);
 		mte_stg(mte_ptr(page, TAG(i)));
 		sh->steps++;
+		sh->alive++;
 	}
 }
 
@@ -427,11 +438,11 @@ static bool file_ok(int fd)
 static bool server_done(pid_t pid)
 {
 	double moved = mts_now();
-	u64 last = sh->steps;
+	u64 last = sh->alive;
 
 	while (!sh->done && mts_now() < moved + patience()) {
-		if (sh->steps != last) {
-			last = sh->steps;
+		if (sh->alive != last) {
+			last = sh->alive;
 			moved = mts_now();
 		}
 		usleep(10000);
