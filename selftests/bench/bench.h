@@ -74,6 +74,7 @@ int cached_main(int argc, char **argv);
 int many_main(int argc, char **argv);
 int storage_main(int argc, char **argv);
 int pack_main(int argc, char **argv);
+int repack_main(int argc, char **argv);
 int churn_main(int argc, char **argv);
 int fits_main(int argc, char **argv);
 int exit_main(int argc, char **argv);

@@ -94,6 +94,8 @@ for row in "$@"; do
 	B6) run B6 gain ;;
 	B7n*) run "B7${row#B7}" pack 8 8192 "${row#B7n}" ;;
 	B7f-*) churn "$row" ;;
+	B7r-*) run B7r repack 8 8192 3 "${row#B7r-}" 2 ;;
+	B7q-*) run B7q repack 8 8192 3 "${row#B7q-}" 2 quiet ;;
 	B8) run B8idle exit idle 64 ;;
 	B8p) make_fs && run B8pressure exit pressure 64 /mnt/disk/file ;;
 	B9) run B9 full mte 16 1 contiguous 4 ;;

@@ -25,6 +25,7 @@ static const struct bench_command commands[] = {
 	{ "many", many_main },
 	{ "storage", storage_main },
 	{ "pack", pack_main },
+	{ "repack", repack_main },
 	{ "churn", churn_main },
 	{ "fits", fits_main },
 	{ "exit", exit_main },

@@ -12,12 +12,17 @@
 
 #include "bench.h"
 
+/* What the processes do in their next turn */
+enum step { STEP_TOUCH, STEP_MARK, STEP_FREE, STEP_FILL };
+
 struct control {
 	u8 *blocks;		/* one for each block of 32 page frames */
 	size_t nr_blocks;
 	size_t pages;		/* tagged pages per process */
 	size_t untagged;	/* untagged faults per tagged one */
 	int procs;
+	enum step *step;	/* shared */
+	pid_t pids[BENCH_MAX_PROCS];
 };
 
 static struct control control;
@@ -34,9 +39,18 @@ static void mark_blocks(const char *p)
 	}
 }
 
+static void free_half(char *p, u64 *seed)
+{
+	size_t i;
+
+	for (i = 0; i < control.pages; i++)
+		if (mts_rand(seed) & 1)
+			madvise(p + i * mts_page_size, mts_page_size, MADV_DONTNEED);
+}
+
 static void pack_child(int who)
 {
-	size_t i, j, untagged = control.pages * control.untagged;
+	size_t i = 0, j, untagged = control.pages * control.untagged;
 	char *tagged = bench_map(control.pages * mts_page_size, PROT_TAGGED);
 	char *other = bench_map((untagged + 1) * mts_page_size, PROT_RW);
 	u64 seed = 1000 + who;
@@ -44,32 +58,34 @@ static void pack_child(int who)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	madvise(tagged, control.pages * mts_page_size, MADV_NOHUGEPAGE);
 	madvise(other, (untagged + 1) * mts_page_size, MADV_NOHUGEPAGE);
-	for (i = 0; i < control.pages; i++) {
-		bench_token_wait(who);
-		tagged[i * mts_page_size] = 1;
-		for (j = 0; j < control.untagged; j++)
-			other[(i * control.untagged + j) * mts_page_size] = 1;
-		bench_token_pass(who + 1);
-	}
-	bench_token_wait(who);
-	mark_blocks(tagged);
-	bench_token_pass(who + 1);
-	/* A random half goes */
-	bench_token_wait(who);
-	for (i = 0; i < control.pages; i++)
-		if (mts_rand(&seed) & 1)
-			madvise(tagged + i * mts_page_size, mts_page_size,
-				MADV_DONTNEED);
-	bench_token_pass(who + 1);
 	for (;;) {
 		bench_token_wait(who);
-		mark_blocks(tagged);
+		switch (*(volatile enum step *)control.step) {
+		case STEP_TOUCH:
+			tagged[i * mts_page_size] = 1;
+			for (j = 0; j < control.untagged; j++)
+				other[(i * control.untagged + j) * mts_page_size] = 1;
+			i++;
+			break;
+		case STEP_MARK:
+			mark_blocks(tagged);
+			break;
+		case STEP_FREE:
+			free_half(tagged, &seed);
+			break;
+		case STEP_FILL:
+			/* Those that are there don't fault */
+			for (i = 0; i < control.pages; i++)
+				tagged[i * mts_page_size] = 1;
+			break;
+		}
 		bench_token_pass(who + 1);
 	}
 }
 
-static void turn(void)
+static void turn(enum step step)
 {
+	*control.step = step;
 	bench_token_pass(0);
 	bench_token_wait(control.procs);
 }
@@ -81,7 +97,7 @@ static void say_blocks(const char *when, double ideal, long long before)
 	size_t i, n = 0;
 
 	memset(control.blocks, 0, control.nr_blocks);
-	turn();
+	turn(STEP_MARK);
 	for (i = 0; i < control.nr_blocks; i++)
 		n += control.blocks[i];
 	snprintf(key, sizeof(key), "%s_spread", when);
@@ -92,17 +108,15 @@ static void say_blocks(const char *when, double ideal, long long before)
 	bench_say(key, (mts_stat("blocks_reserved") - before) / ideal);
 }
 
-/* pack PROCS PAGES N: PAGES tagged pages in all, N untagged faults per tagged */
-int pack_main(int argc, char **argv)
+/*
+ * Start PROCS processes, which touch PAGES tagged pages in all, in turns, and N others
+ * for each. Return: how many there are.
+ */
+static size_t pack_start(char **argv)
 {
-	long long before = -1;
-	pid_t pids[BENCH_MAX_PROCS];
 	size_t total, i;
-	char key[32];
 	int who;
 
-	if (argc < 3)
-		mts_die("pack PROCS PAGES N");
 	control.procs = bench_number(argv[0]);
 	total = bench_number(argv[1]);
 	control.untagged = bench_number(argv[2]);
@@ -113,26 +127,58 @@ int pack_main(int argc, char **argv)
 	control.nr_blocks = (16UL << 30) / mts_page_size / 32;
 	control.blocks = mmap(NULL, control.nr_blocks, PROT_RW,
 			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (control.blocks == MAP_FAILED)
+	control.step = mmap(NULL, mts_page_size, PROT_RW,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (control.blocks == MAP_FAILED || control.step == MAP_FAILED)
 		mts_die("mmap");
 	memset(control.blocks, 0, control.nr_blocks);
-	if (mts_online()) {
-		mts_release();
-		before = mts_stat("blocks_reserved");
-	}
 
 	bench_ring_init(control.procs);
 	for (who = 0; who < control.procs; who++) {
-		pids[who] = bench_fork();
-		if (!pids[who]) {
+		control.pids[who] = bench_fork();
+		if (!control.pids[who]) {
 			pack_child(who);
 			_exit(0);
 		}
 	}
 	for (i = 0; i < control.pages; i++)
-		turn();
+		turn(STEP_TOUCH);
+	return total;
+}
+
+static void pack_end(void)
+{
+	int who;
+
+	signal(SIGCHLD, SIG_DFL);
+	for (who = 0; who < control.procs; who++)
+		kill(control.pids[who], SIGKILL);
+	while (wait(NULL) > 0)
+		;
+}
+
+/* Blocks that are reserved without us, or -1 */
+static long long blocks_before(void)
+{
+	if (!mts_online())
+		return -1;
+	mts_release();
+	return mts_stat("blocks_reserved");
+}
+
+/* pack PROCS PAGES N */
+int pack_main(int argc, char **argv)
+{
+	long long before;
+	size_t total, i;
+	char key[32];
+
+	if (argc < 3)
+		mts_die("pack PROCS PAGES N");
+	before = blocks_before();
+	total = pack_start(argv);
 	say_blocks("full", total / 32.0, before);
-	turn();
+	turn(STEP_FREE);
 	say_blocks("half_0s", total / 64.0, before);
 	for (i = 1; i <= 5; i++) {
 		bench_msleep(1000);
@@ -141,11 +187,49 @@ int pack_main(int argc, char **argv)
 		snprintf(key, sizeof(key), "half_%zus", i);
 		say_blocks(key, total / 64.0, before);
 	}
-	signal(SIGCHLD, SIG_DFL);
-	for (who = 0; who < control.procs; who++)
-		kill(pids[who], SIGKILL);
-	while (wait(NULL) > 0)
-		;
+	pack_end();
+	return 0;
+}
+
+/*
+ * repack PROCS PAGES N FILL CYCLES [quiet]: so often a random half of the tagged pages
+ * is freed, and as many are touched again. FILL MiB are used before, so that the
+ * pages are in more than one zone. Quiet: no passes, and short lists of free pages, so
+ * that only what allocations do counts.
+ */
+int repack_main(int argc, char **argv)
+{
+	long long before;
+	size_t total;
+	char key[32];
+	long i;
+
+	if (argc < 5)
+		mts_die("repack PROCS PAGES N FILL CYCLES [quiet]");
+	if (argc > 5) {
+		bench_write("/proc/sys/vm/percpu_pagelist_high_fraction", "2000");
+		if (mts_online()) {
+			bench_write(MTS_DEBUGFS "/policy/evacuate_percent", "0");
+			bench_write(MTS_DEBUGFS "/policy/pass_interval_ms", "60000");
+		}
+	}
+	before = blocks_before();
+	total = MIB(bench_number(argv[3]));
+	if (total) {
+		char *p = bench_map(total, PROT_RW);
+
+		madvise(p, total, MADV_NOHUGEPAGE);
+		bench_touch(p, total);
+	}
+	total = pack_start(argv);
+	say_blocks("again_0", total / 32.0, before);
+	for (i = 1; i <= bench_number(argv[4]); i++) {
+		turn(STEP_FREE);
+		turn(STEP_FILL);
+		snprintf(key, sizeof(key), "again_%ld", i);
+		say_blocks(key, total / 32.0, before);
+	}
+	pack_end();
 	return 0;
 }
 
