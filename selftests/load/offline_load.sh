@@ -20,7 +20,7 @@ oracle=$!
 # Offline there is less memory: not while the oracle has just filled it up.
 offline() {
 	# noclobber: creating the file is the lock, see mts_oracle --lock
-	wait_for 300 sh -c "set -C; : >/tmp/filling" 2>/dev/null || return 1
+	wait_for 60 sh -c "set -C; : >/tmp/filling" 2>/dev/null || return 1
 	mts_offline
 	_status=$?
 	rm /tmp/filling
@@ -34,7 +34,7 @@ while [ $n -lt "$rounds" ] && [ -z "$why" ]; do
 	usleep 1500000
 	offline 2>/dev/null || {
 		busy=$((busy + 1))
-		wait_for 300 offline || why="offline"
+		wait_for 60 offline || why="offline"
 	}
 	[ -n "$why" ] || [ "$(meminfo MemTotal)" = "$total" ] ||
 		why="MemTotal offline: $(meminfo MemTotal) KiB, not $total KiB"
