@@ -5,13 +5,7 @@
 
 . ./lib.sh
 . ./hold
-
-# inject NAME PERCENT
-inject() {
-	echo 0 >"$MTS_DEBUGFS/$1/verbose" &&
-		echo -1 >"$MTS_DEBUGFS/$1/times" &&
-		echo "$2" >"$MTS_DEBUGFS/$1/probability"
-}
+. ./knobs
 
 # With fail_migrate at 100 %: what isolates pages puts them back
 offline_fails() {

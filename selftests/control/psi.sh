@@ -3,19 +3,11 @@
 # A fault that waits for tag storage is a memory stall (PSI; the machine has psi=1).
 
 . ./lib.sh
+. ./knobs
 
 # Microseconds in which some task has waited for memory
 stalled() {
 	sed -n 's/^some .*total=//p' /proc/pressure/memory
-}
-
-# inject PERCENT: reserving, and moving what is in the way
-inject() {
-	for _what in fail_reserve fail_migrate; do
-		echo 0 >"$MTS_DEBUGFS/$_what/verbose" &&
-			echo -1 >"$MTS_DEBUGFS/$_what/times" &&
-			echo "$1" >"$MTS_DEBUGFS/$_what/probability" || return 1
-	done
 }
 
 # grows_by US: while 4 s pass
@@ -37,11 +29,11 @@ fi
 ktap_ok "pressure is accounted"
 check "the module loads" mts_load
 check "nobody waits" quiet
-check "no tag storage can be had" inject 100
+check "no tag storage can be had" no_storage 100
 ./mts_tool hold 1 </dev/null >/tmp/hold.out 2>&1 &
 waiter=$!
 check "who waits for it is stalled" grows_by 2000000
-inject 0
+no_storage 0
 wait $waiter
 check "... and gets it at last" ended $?
 unload() {
