@@ -77,6 +77,7 @@ int pack_main(int argc, char **argv);
 int repack_main(int argc, char **argv);
 int churn_main(int argc, char **argv);
 int fits_main(int argc, char **argv);
+int limit_main(int argc, char **argv);
 int exit_main(int argc, char **argv);
 int module_main(int argc, char **argv);
 int gain_main(int argc, char **argv);

@@ -46,18 +46,33 @@ churn() {
 	_f=${1##*-}
 	case $1 in
 	B7f-roomy-*) run "$1" churn "$_f" 20 $rounds - ;;
-	B7f-anon-*) run "$1" churn "$_f" $((84 - _f)) $rounds - ;;
+	B7f-anon-*) run "$1" churn "$_f" $((80 - _f)) $rounds - ;;
 	B7f-cache-*) make_fs && run "$1" churn "$_f" $((70 - _f)) $rounds /mnt/disk/file ;;
 	B7f-swap-*) make_swap && run "$1" churn "$_f" $((120 - _f)) $rounds - ;;
 	esac
 }
 
-# policies KNOB:WORD, or "default": three kinds of load. The names of the rows are
-# the same for all.
-policies() {
+# policy KNOB:WORD, or "default"
+policy() {
 	if [ "$config" = online ] && [ "$1" != default ]; then
 		echo "${1#*:}" >"$MTS_DEBUGFS/policy/${1%%:*}" || return 1
 	fi
+}
+
+# limits POLICY: what of some kinds of memory there is in 256 MiB. THP as it is set.
+limits() {
+	policy "$1" || return 1
+	echo always >/sys/kernel/mm/transparent_hugepage/enabled
+	run B12-small limit small 0 0
+	run B12-huge limit huge 0 0
+	run B12-unmovable limit unmovable 48 96
+	make_swap || return 1
+	run B12-unmovable-swap limit unmovable 48 128
+}
+
+# policies POLICY: three kinds of load. The names of the rows are the same for all.
+policies() {
+	policy "$1" || return 1
 	make_fs || return 1
 	run B12-tagged churn 50 20 $rounds -
 	run B12-cache churn 5 40 $rounds /mnt/disk/file
@@ -107,6 +122,7 @@ for row in "$@"; do
 		fi
 		;;
 	B12-*) policies "${row#B12-}" ;;
+	B12l-*) limits "${row#B12l-}" ;;
 	B13) make_swap && run B13 fits 2 ;;
 	B11) run B11 many mte 16 $window "$(nproc)" ;;
 	*) echo "! $row unknown" ;;

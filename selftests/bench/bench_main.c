@@ -28,6 +28,7 @@ static const struct bench_command commands[] = {
 	{ "repack", repack_main },
 	{ "churn", churn_main },
 	{ "fits", fits_main },
+	{ "limit", limit_main },
 	{ "exit", exit_main },
 	{ "module", module_main },
 	{ "gain", gain_main },

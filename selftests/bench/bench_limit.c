@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+/* How much of a kind of memory there is before somebody is killed. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define HOLDERS		4
+
+static struct shared {
+	volatile u64 bytes;	/* what there was */
+	volatile long long cma_free;	/* KiB, at the last look */
+	volatile int ready;	/* programs that have their memory */
+} *shared;
+
+/* Memory in use before: a share of it in each of some programs */
+static void hold(size_t bytes, int prot)
+{
+	char *p = bench_map(bytes + 1, prot);
+
+	madvise(p, bytes, MADV_NOHUGEPAGE);
+	bench_touch(p, bytes);
+	__sync_fetch_and_add(&shared->ready, 1);
+	for (;;)
+		pause();
+}
+
+/*
+ * Page tables and slab by turns, as of many processes and connections: half of it
+ * tables of a page each, half of it pipes. None of it can move.
+ */
+static void take_unmovable(void)
+{
+	struct rlimit files = { 1 << 20, 1 << 20 };
+	size_t step = mts_page_size * mts_page_size / 8, i;
+	long long before, slab;
+	char *p;
+	int fds[2];
+
+	setrlimit(RLIMIT_NOFILE, &files);
+	for (;;) {
+		/* A table maps as many pages as it has entries; reading needs no other page */
+		p = mmap(NULL, step * 256, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			 -1, 0);
+		if (p == MAP_FAILED)
+			return;
+		madvise(p, step * 256, MADV_NOHUGEPAGE);
+		for (i = 0; i < 256; i++) {
+			*(volatile char *)(p + i * step);
+			shared->bytes += mts_page_size;
+		}
+		before = mts_meminfo("SUnreclaim");
+		do {
+			for (i = 0; i < 16; i++)
+				if (pipe(fds))
+					return;
+			slab = mts_meminfo("SUnreclaim") - before;
+		} while (slab < 1024);
+		shared->bytes += slab * 1024;
+	}
+}
+
+static void take_data(int advice, int prot)
+{
+	size_t all = mts_meminfo("MemTotal") * 1024, i;
+	char *p = bench_map(all, prot);
+
+	madvise(p, all, advice);
+	for (i = 0; i < all; i += mts_page_size) {
+		p[i] = 1;
+		shared->bytes += mts_page_size;
+		if (!(i % MIB(1)))
+			shared->cma_free = mts_meminfo("CmaFree");
+	}
+}
+
+/*
+ * limit unmovable|small|huge|tagged TAGGED_MIB DATA_MIB: beside so much memory with and
+ * without tags. The program that takes is to be killed first.
+ */
+int limit_main(int argc, char **argv)
+{
+	pid_t pids[2 * HOLDERS], pid;
+	int i, n = 0, others = 0, status;
+	size_t bytes[2];
+
+	if (argc < 3)
+		mts_die("limit KIND TAGGED_MIB DATA_MIB");
+	bytes[0] = MIB(bench_number(argv[1])) / HOLDERS;
+	bytes[1] = MIB(bench_number(argv[2])) / HOLDERS;
+	shared = mmap(NULL, sizeof(*shared), PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		mts_die("mmap");
+	for (i = 0; i < 2 * HOLDERS; i++) {
+		if (!bytes[i % 2])
+			continue;
+		pids[n] = bench_fork();
+		if (!pids[n])
+			hold(bytes[i % 2], i % 2 ? PROT_RW : PROT_TAGGED);
+		n++;
+	}
+	while (shared->ready < n)
+		bench_msleep(10);
+
+	pid = bench_fork();
+	if (!pid) {
+		bench_write("/proc/self/oom_score_adj", "1000");
+		if (!strcmp(argv[0], "unmovable"))
+			take_unmovable();
+		else
+			take_data(strcmp(argv[0], "huge") ? MADV_NOHUGEPAGE : MADV_HUGEPAGE,
+				  strcmp(argv[0], "tagged") ? PROT_RW : PROT_TAGGED);
+		_exit(1);
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		mts_die("waitpid");
+	bench_say("mib", shared->bytes / 1048576.0);
+	bench_say("cma_free_mib", shared->cma_free / 1024.0);
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		bench_cannot("the program was not killed");
+	for (i = 0; i < n; i++)
+		others += waitpid(pids[i], NULL, WNOHANG) == pids[i];
+	bench_say("others_killed", others);
+	for (i = 0; i < n; i++)
+		kill(pids[i], SIGKILL);
+	while (wait(NULL) > 0)
+		;
+	return 0;
+}
