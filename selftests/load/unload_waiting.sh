@@ -26,11 +26,13 @@ for round in 1 2; do
 	# What is reserved would be enough for it
 	mts_release
 	# It does not try again before all is done that doesn't wait for it
-	check "faults wait long, $round" knob fault_wait_ms 5000
+	check "faults wait long, $round" knob fault_wait_ms 8000
 	check "no tag storage can be had, $round" no_storage 100
 	./mts_tool hold 1 </dev/null >/tmp/hold.out 2>&1 &
 	waiter=$!
 	wait_for 20 waits
+	# Who has been asked to get it has failed then, and nobody else will try
+	usleep 1000000
 	no_storage 0
 	check "offline and rmmod wait for it, $round" unload
 	wait $waiter
