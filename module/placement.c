@@ -93,9 +93,30 @@ static void note_free_range(unsigned long pfn, unsigned long nr)
 		mts_pool_note_free(pfn);
 }
 
-/* Isolate pages without tags in blocks with a fill from @from to below @to */
+/* What has become free is on per-CPU lists: to take a page of it drains them */
+static void drain_chunk(unsigned long pfn)
+{
+	unsigned long end = pfn + MTS_RATIO;
+	LIST_HEAD(pages);
+
+	for (; pfn < end; pfn++) {
+		struct page *page = pfn_to_page(pfn);
+
+		if (page_count(page) || PageBuddy(page) || PageTail(page))
+			continue;
+		if (tag_storage_take_free(page_zone(page), pfn, 1, true, &pages))
+			__free_page(page);
+		break;
+	}
+}
+
+/*
+ * Isolate pages without tags in blocks with a fill from @from to below @to. @chunk
+ * becomes one that some are from.
+ */
 static unsigned long isolate_untagged(unsigned int from, unsigned int to,
-				      unsigned long max, struct list_head *folios)
+				      unsigned long max, struct list_head *folios,
+				      unsigned long *chunk)
 {
 	unsigned long block, pages = 0;
 	struct mts_region *r;
@@ -117,6 +138,7 @@ static unsigned long isolate_untagged(unsigned int from, unsigned int to,
 			if (found) {
 				note_free_range(pfn, nr);
 				mts_set_add(&r->look, block);
+				*chunk = pfn;
 			}
 			pages += found;
 			cond_resched();
@@ -136,20 +158,22 @@ static unsigned long make_holes(const struct mts_survey *s, unsigned int limit)
 	unsigned long batch = MTS_EVACUATE_BATCH;
 	unsigned int average = DIV_ROUND_UP(s->tagged_pages * MTS_FILL_MAX,
 					    s->data_pages);
-	unsigned long pages;
+	unsigned long pages, chunk;
 	LIST_HEAD(folios);
 
 	if (s->blocks < 2 || s->free_pages >= min(batch, s->tagged_pages))
 		return 0;
-	pages = isolate_untagged(average, MTS_FILL_MAX, batch, &folios);
+	pages = isolate_untagged(average, MTS_FILL_MAX, batch, &folios, &chunk);
 	if (pages < batch)
 		pages += isolate_untagged(limit + 1, average, batch - pages,
-					  &folios);
+					  &folios, &chunk);
 	if (!pages)
 		return 0;
 	pages = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_THISNODE |
 				    __GFP_NORETRY | __GFP_NOWARN,
 				    MIGRATE_SYNC_LIGHT);
+	/* Tagged pages go there next */
+	drain_chunk(chunk);
 	mts_count_add(MTS_STAT_CLEARED, pages);
 	return pages;
 }
@@ -342,23 +366,6 @@ static unsigned int isolate_room(unsigned long *chunks, struct list_head *folios
 	/* From the start the next time */
 	WRITE_ONCE(room_pfn, pfn < end ? pfn : 0);
 	return nr;
-}
-
-/* What has become free is on per-CPU lists: to take a page of it drains them */
-static void drain_chunk(unsigned long pfn)
-{
-	unsigned long end = pfn + MTS_RATIO;
-	LIST_HEAD(pages);
-
-	for (; pfn < end; pfn++) {
-		struct page *page = pfn_to_page(pfn);
-
-		if (page_count(page) || PageBuddy(page) || PageTail(page))
-			continue;
-		if (tag_storage_take_free(page_zone(page), pfn, 1, true, &pages))
-			__free_page(page);
-		break;
-	}
 }
 
 /**

@@ -40,20 +40,24 @@ static bool pressure;
 static unsigned long next_pressure;
 
 static void mts_pass_work(struct work_struct *work);
-/* A CPU that sleeps needs no pass */
+/* A CPU that sleeps needs no pass, */
 static DECLARE_DEFERRABLE_WORK(mts_work, mts_pass_work);
+/* unless there is something to gain. */
+static DECLARE_DELAYED_WORK(mts_soon, mts_pass_work);
 
 static unsigned long pass_interval(void)
 {
 	return msecs_to_jiffies(READ_ONCE(mts_policy.pass_interval_ms));
 }
 
-/* Until the next pass. What is good for something goes on soon. */
-static unsigned long next_interval(void)
+static void queue_next(void)
 {
 	if (mts_pass_moves())
-		return max(pass_interval() / MTS_EVACUATE_SPEED, 1UL);
-	return pass_interval() << min(mts_pass_idle(), MTS_MAX_BACKOFF);
+		queue_delayed_work(mts_wq, &mts_soon,
+				   max(pass_interval() / MTS_EVACUATE_SPEED, 1UL));
+	else
+		queue_delayed_work(mts_wq, &mts_work, pass_interval() <<
+				   min(mts_pass_idle(), MTS_MAX_BACKOFF));
 }
 
 /*
@@ -131,7 +135,7 @@ static void mts_pass_work(struct work_struct *work)
 	unsigned int noio;
 
 	if (release_batch()) {
-		queue_delayed_work(mts_wq, &mts_work, 1);
+		queue_delayed_work(mts_wq, &mts_soon, 1);
 		return;
 	}
 	/* Going offline and back takes long, and waits for this work */
@@ -151,7 +155,7 @@ static void mts_pass_work(struct work_struct *work)
 	WRITE_ONCE(next_pressure, jiffies + pause);
 	WRITE_ONCE(pressure, false);
 	if (mts_is_online() && mts_pass_has_work())
-		queue_delayed_work(mts_wq, &mts_work, next_interval());
+		queue_next();
 }
 
 /**
@@ -224,6 +228,8 @@ void mts_worker_stop(void)
 {
 	releasing = false;
 	disable_delayed_work_sync(&mts_work);
+	disable_delayed_work_sync(&mts_soon);
+	enable_delayed_work(&mts_soon);
 	enable_delayed_work(&mts_work);
 }
 

@@ -2,6 +2,7 @@
 /* How many blocks tagged pages need, and when these are given back. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,16 @@ static void free_half(char *p, u64 *seed)
 			madvise(p + i * mts_page_size, mts_page_size, MADV_DONTNEED);
 }
 
+/* What it allocates is on the node of its CPU */
+static void stay(int who)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(who % sysconf(_SC_NPROCESSORS_ONLN), &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 static void pack_child(int who)
 {
 	size_t i = 0, j, untagged = control.pages * control.untagged;
@@ -56,6 +67,7 @@ static void pack_child(int who)
 	u64 seed = 1000 + who;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	stay(who);
 	madvise(tagged, control.pages * mts_page_size, MADV_NOHUGEPAGE);
 	madvise(other, (untagged + 1) * mts_page_size, MADV_NOHUGEPAGE);
 	for (;;) {

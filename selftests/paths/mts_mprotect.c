@@ -15,7 +15,7 @@
 #define DATA(i)	(0x646174610001UL + (i) * 2)
 
 /* Blocks that one call of mprotect() asks for, at most */
-#define AHEAD_BLOCKS	512UL
+#define AHEAD_BLOCKS	1024UL
 
 static bool has(size_t i, size_t every)
 {
@@ -226,7 +226,7 @@ static void test_storage(void)
  */
 static void test_ahead(void)
 {
-	size_t pages = (80UL << 20) / mts_page_size, i;
+	size_t pages = mts_meminfo("MemTotal") * 1024 / 3 / mts_page_size, i;
 	size_t limit = AHEAD_BLOCKS * mts_regions[0].block_pages * mts_page_size;
 	char delay[32], cmdline[4096], *p;
 	long long bytes, want;
