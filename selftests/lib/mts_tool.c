@@ -6,13 +6,14 @@
  *	mts_tool page		the page size
  *	mts_tool geometry	one line per region, and the sum
  *	mts_tool fill [PAGES]	fill tag storage with data
+ *	mts_tool data MIB	so much memory without tags
  *	mts_tool hold MIB [STEP]	tag MIB MiB, and keep each STEP-th page of it
  *	mts_tool place MIB	how many pages of MIB MiB of data get into tag storage
  *	mts_tool free		pages of tag storage that are free, by /proc/kpageflags
  *	mts_tool pin		keep a page of tag storage from being moved
  *	mts_tool kexec KERNEL INITRAMFS COMMAND-LINE	start another kernel
  *
- * fill, hold and pin print one line `ready KEY=VALUE...`, and when the input ends
+ * fill, data, hold and pin print one line `ready KEY=VALUE...`, and when the input ends
  * `intact` or `damaged`; the exit status tells the same.
  */
 #define _GNU_SOURCE
@@ -96,6 +97,22 @@ static int fill(size_t want)
 	}
 	printf("still pages=%zu kib=%zu\n", inside,
 	       inside * mts_page_size / 1024);
+	return verdict(bad);
+}
+
+static int data(size_t mib)
+{
+	size_t pages = (mib << 20) / mts_page_size, i;
+	char *p = mts_map(pages * mts_page_size, PROT_RW, 0, 0);
+	long bad = 0;
+
+	madvise(p, pages * mts_page_size, MADV_NOHUGEPAGE);
+	for (i = 0; i < pages; i++)
+		mts_page_fill(p + i * mts_page_size, DATA(i));
+	printf("ready pages=%zu\n", pages);
+	wait_for_end();
+	for (i = 0; i < pages && bad < 8; i++)
+		bad += !mts_data_ok("data", p + i * mts_page_size, DATA(i));
 	return verdict(bad);
 }
 
@@ -211,6 +228,8 @@ int main(int argc, char **argv)
 		return geometry();
 	if (argc >= 2 && !strcmp(argv[1], "fill"))
 		return fill(argc > 2 ? strtoul(argv[2], NULL, 0) : SIZE_MAX);
+	if (argc == 3 && !strcmp(argv[1], "data"))
+		return data(strtoul(argv[2], NULL, 0));
 	if (argc == 3 && !strcmp(argv[1], "hold")) {
 		mts_need_mte();
 		return hold(strtoul(argv[2], NULL, 0), 1);
@@ -227,7 +246,7 @@ int main(int argc, char **argv)
 		return pin();
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
 		return kexec(argv[2], argv[3], argv[4]);
-	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | hold MIB [STEP] | place MIB | free | pin |\n"
-			"       kexec KERNEL INITRAMFS COMMAND-LINE\n");
+	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | data MIB | hold MIB [STEP] | place MIB |\n"
+			"       free | pin | kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }

@@ -1,0 +1,56 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Sparse blocks are emptied while memory is full: data lie in all holes between
+# tagged pages, and have to go elsewhere first.
+
+. ./lib.sh
+. ./hold
+. ./knobs
+
+swap=/dev/zram0
+
+swap_on() {
+	echo "$(meminfo MemTotal)K" >/sys/block/${swap#/dev/}/disksize &&
+		mkswap $swap >/dev/null && swapon $swap
+}
+
+# More than there is
+fill_up() {
+	hold_start 6 data $((($(meminfo MemFree) >> 10) * 11 / 10)) &&
+		[ "$(meminfo SwapTotal)" -gt "$(meminfo SwapFree)" ]
+}
+
+few() {
+	at_most $((base + most))
+}
+
+ktap_plan 9
+check "the module loads" mts_load
+check "there is swap" swap_on
+mts_release
+base=$(reserved)
+knob evacuate_percent 0
+check_here "one of 8 tagged pages is kept" hold_start 5 hold 96 8
+check_here "data fill memory" fill_up
+full=$(reserved)
+# So many blocks hold them when full, and a half more
+ideal=$((96 / 8 * 256 / 32 / ($(cat "$MTS_DEBUGFS/regions/0/block_bytes") / 4096)))
+most=$((ideal * 3 / 2))
+if [ $((full - base)) -ge $((ideal * 3)) ]; then
+	ktap_ok "the blocks are sparse"
+else
+	ktap_fail "the blocks are sparse" "$full, $base before"
+fi
+knob evacuate_percent 95
+start=$(mts_stat evacuated_pages)
+check "they are emptied" wait_for 15 few
+moved=$(($(mts_stat evacuated_pages) - start))
+echo "# $full blocks, then $(reserved), ideal $((base + ideal)); $moved tagged pages moved," \
+	"$(mts_stat cleared_pages) others"
+check_here "the data are right" hold_finish 6
+check_here "the tags are right" hold_finish 5
+finish() {
+	swapoff $swap && wait_for 20 mts_offline && mts_unload
+}
+check "offline and rmmod" finish
+ktap_done
