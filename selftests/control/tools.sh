@@ -42,7 +42,8 @@ metrics() {
 	! grep -vE '^(# TYPE mte_tag_storage_[a-z_]+ (gauge|counter)|mte_tag_storage_[a-z_]+ [0-9]+)$' \
 		/tmp/mts.prom && [ "$(echo /tmp/mts.prom*)" = /tmp/mts.prom ]
 }
-check "mts-textfile has the numbers" metrics
+# tagged_bytes is as of the last pass
+check "mts-textfile has the numbers" wait_for 10 metrics
 check_here "the program ends" hold_finish 5
 unload() {
 	wait_for 20 mts_offline && mts_unload
