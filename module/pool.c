@@ -233,8 +233,9 @@ static bool chunk_has_free(unsigned long pfn)
  * Take what is free in a chunk whose storage can be had. The page allocator's lists
  * don't tell where that is, and what is put back to them is found again.
  */
-static unsigned int fill_from_rest(struct mts_pool *pool, struct zone *zone)
+static unsigned int fill_from_rest(struct mts_pool *pool)
 {
+	struct zone *zone = pool->zone;
 	unsigned int looks = POOL_LOOKS, i, nr = 0;
 	unsigned long from = pool->from, pfn, start, end;
 	struct mts_region *r;
@@ -264,8 +265,9 @@ static unsigned int fill_from_rest(struct mts_pool *pool, struct zone *zone)
 }
 
 /* Take what is free in a chunk that has no tags yet */
-static unsigned int fill_from_free(struct mts_pool *pool, struct zone *zone)
+static unsigned int fill_from_free(struct mts_pool *pool)
 {
+	struct zone *zone = pool->zone;
 	struct list_head *pages = &pool->pages;
 	unsigned int nr, tries;
 	struct page *page;
@@ -280,7 +282,7 @@ static unsigned int fill_from_free(struct mts_pool *pool, struct zone *zone)
 		/* To where it is found last */
 		tag_storage_put_free(zone, pages);
 	}
-	return fill_from_rest(pool, zone) ?:
+	return fill_from_rest(pool) ?:
 		tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
 }
 
@@ -301,15 +303,15 @@ static __always_inline void pool_note(struct mts_pool *pool, struct page *page)
 	mts_survey_note(pfn);
 }
 
-static struct page *pool_take(struct mts_pool *pool, struct zone *zone)
+static struct page *pool_take(struct mts_pool *pool)
 {
 	struct page *page;
 
 	lockdep_assert_held(&pool->lock);
 	if (list_empty(&pool->pages)) {
-		pool->nr = fill_from_taggable(zone, &pool->pages);
+		pool->nr = fill_from_taggable(pool->zone, &pool->pages);
 		if (!pool->nr)
-			pool->nr = fill_from_free(pool, zone);
+			pool->nr = fill_from_free(pool);
 	}
 	page = list_first_entry_or_null(&pool->pages, struct page, lru);
 	if (page) {
@@ -341,14 +343,14 @@ struct page *mts_pool_alloc(struct zone *zone)
 		return NULL;
 	pool = pool_of(zone);
 	if (spin_trylock(&pool->lock)) {
-		page = pool_take(pool, zone);
+		page = pool_take(pool);
 		spin_unlock(&pool->lock);
 	}
 	return page;
 }
 
 /* Put @nr pages, those that were used least recently, back to the free lists */
-static void pool_shrink(struct mts_pool *pool, struct zone *zone, unsigned int nr)
+static void pool_shrink(struct mts_pool *pool, unsigned int nr)
 {
 	unsigned long last = -1UL;
 	struct page *page;
@@ -369,7 +371,7 @@ static void pool_shrink(struct mts_pool *pool, struct zone *zone, unsigned int n
 			mts_pool_note_free(page_to_pfn(page));
 		last = chunk;
 	}
-	tag_storage_put_free(zone, &pages);
+	tag_storage_put_free(pool->zone, &pages);
 }
 
 /**
@@ -400,7 +402,7 @@ bool mts_pool_free(struct page *page)
 			max = POOL_BATCH;
 		list_add(&page->lru, &pool->pages);
 		if (++pool->nr >= max + POOL_BATCH)
-			pool_shrink(pool, pool->zone, POOL_BATCH);
+			pool_shrink(pool, POOL_BATCH);
 		taken = true;
 		spin_unlock(&pool->lock);
 	} else {
@@ -409,41 +411,33 @@ bool mts_pool_free(struct page *page)
 	return taken;
 }
 
-static void pool_for_each(struct zone *only,
-			  void (*fn)(struct mts_pool *pool, struct zone *zone))
+static void pool_for_each(struct zone *only, void (*fn)(struct mts_pool *pool))
 {
 	unsigned int i;
 	int cpu;
 
-	for (i = 0; i < nr_pools; i++) {
-		struct zone *zone;
-
-		if (!node_online(i / MAX_NR_ZONES))
-			continue;
-		zone = &NODE_DATA(i / MAX_NR_ZONES)->node_zones[i % MAX_NR_ZONES];
-		if (only && zone != only)
-			continue;
-		for_each_possible_cpu(cpu) {
+	for_each_possible_cpu(cpu) {
+		for (i = 0; i < nr_pools; i++) {
 			struct mts_pool *pool = per_cpu_ptr(pools, cpu)->pool + i;
 
-			if (!READ_ONCE(pool->nr))
+			if (!READ_ONCE(pool->nr) || (only && READ_ONCE(pool->zone) != only))
 				continue;
 			spin_lock(&pool->lock);
-			fn(pool, zone);
+			fn(pool);
 			spin_unlock(&pool->lock);
 		}
 	}
 }
 
-static void pool_drain(struct mts_pool *pool, struct zone *zone)
+static void pool_drain(struct mts_pool *pool)
 {
-	pool_shrink(pool, zone, pool->nr);
+	pool_shrink(pool, pool->nr);
 }
 
-static void pool_trim(struct mts_pool *pool, struct zone *zone)
+static void pool_trim(struct mts_pool *pool)
 {
 	if (pool->nr_min > POOL_KEEP)
-		pool_shrink(pool, zone, pool->nr_min - POOL_KEEP);
+		pool_shrink(pool, pool->nr_min - POOL_KEEP);
 	pool->nr_min = pool->nr;
 }
 

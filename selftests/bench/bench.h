@@ -23,6 +23,8 @@ void bench_cannot(const char *why);
 
 int bench_prot(const char *word);
 void *bench_map(size_t bytes, int prot);
+/* Of this program and its children. */
+void *bench_shared(size_t bytes);
 void bench_populate(void *base, size_t bytes);
 /* Write a byte to each page. */
 void bench_touch(void *base, size_t bytes);
@@ -35,6 +37,8 @@ void bench_make_file(const char *name, size_t bytes);
 /* All of it, which has to be as many bytes. How long that took. */
 u64 bench_read_file(const char *path, size_t bytes);
 pid_t bench_fork(void);
+/* Kill these children, and wait for all there are. */
+void bench_end(const pid_t *pids, int n);
 
 /*
  * Programs that take turns. Who has the token may go on; the last one gives it

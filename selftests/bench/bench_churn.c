@@ -157,15 +157,9 @@ int churn_main(int argc, char **argv)
 		if (fd < 0)
 			mts_die(argv[3]);
 	}
-	result = mmap(NULL, sizeof(*result), PROT_RW, MAP_SHARED | MAP_ANONYMOUS,
-		      -1, 0);
-	if (result == MAP_FAILED)
-		mts_die("mmap");
+	result = bench_shared(sizeof(*result));
 	result->nr_blocks = (16UL << 30) / mts_page_size / 32;
-	result->blocks = mmap(NULL, result->nr_blocks, PROT_RW,
-			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (result->blocks == MAP_FAILED)
-		mts_die("mmap");
+	result->blocks = bench_shared(result->nr_blocks);
 
 	bench_ring_init(PROCS);
 	for (who = 0; who < PROCS; who++) {
@@ -198,11 +192,7 @@ int churn_main(int argc, char **argv)
 			  (mts_stat("carveout_bytes") - mts_stat("static_bytes")));
 	else
 		bench_say("of_possible", (1 - 32.0 * n / total) / share);
-	signal(SIGCHLD, SIG_DFL);
-	for (who = 0; who < PROCS; who++)
-		kill(pids[who], SIGKILL);
-	while (wait(NULL) > 0)
-		;
+	bench_end(pids, PROCS);
 	if (fd >= 0) {
 		close(fd);
 		unlink(argv[3]);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* How much of a kind of memory there is before somebody is killed. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 
 static struct shared {
 	volatile u64 bytes;	/* what there was */
-	volatile long long cma_free;	/* KiB, at the last look */
 	volatile int ready;	/* programs that have their memory */
 } *shared;
 
@@ -67,22 +65,20 @@ static void take_unmovable(void)
 	}
 }
 
-static void take_data(int advice, int prot)
+static void take_data(int advice)
 {
 	size_t all = mts_meminfo("MemTotal") * 1024, i;
-	char *p = bench_map(all, prot);
+	char *p = bench_map(all, PROT_RW);
 
 	madvise(p, all, advice);
 	for (i = 0; i < all; i += mts_page_size) {
 		p[i] = 1;
 		shared->bytes += mts_page_size;
-		if (!(i % MIB(1)))
-			shared->cma_free = mts_meminfo("CmaFree");
 	}
 }
 
 /*
- * limit unmovable|small|huge|tagged TAGGED_MIB DATA_MIB: beside so much memory with and
+ * limit unmovable|small|huge TAGGED_MIB DATA_MIB: beside so much memory with and
  * without tags. The program that takes is to be killed first.
  */
 int limit_main(int argc, char **argv)
@@ -95,9 +91,7 @@ int limit_main(int argc, char **argv)
 		mts_die("limit KIND TAGGED_MIB DATA_MIB");
 	bytes[0] = MIB(bench_number(argv[1])) / HOLDERS;
 	bytes[1] = MIB(bench_number(argv[2])) / HOLDERS;
-	shared = mmap(NULL, sizeof(*shared), PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED)
-		mts_die("mmap");
+	shared = bench_shared(sizeof(*shared));
 	for (i = 0; i < 2 * HOLDERS; i++) {
 		if (!bytes[i % 2])
 			continue;
@@ -115,22 +109,17 @@ int limit_main(int argc, char **argv)
 		if (!strcmp(argv[0], "unmovable"))
 			take_unmovable();
 		else
-			take_data(strcmp(argv[0], "huge") ? MADV_NOHUGEPAGE : MADV_HUGEPAGE,
-				  strcmp(argv[0], "tagged") ? PROT_RW : PROT_TAGGED);
+			take_data(strcmp(argv[0], "huge") ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 		_exit(1);
 	}
 	if (waitpid(pid, &status, 0) != pid)
 		mts_die("waitpid");
 	bench_say("mib", shared->bytes / 1048576.0);
-	bench_say("cma_free_mib", shared->cma_free / 1024.0);
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
 		bench_cannot("the program was not killed");
 	for (i = 0; i < n; i++)
 		others += waitpid(pids[i], NULL, WNOHANG) == pids[i];
 	bench_say("others_killed", others);
-	for (i = 0; i < n; i++)
-		kill(pids[i], SIGKILL);
-	while (wait(NULL) > 0)
-		;
+	bench_end(pids, n);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,6 +70,15 @@ void *bench_map(size_t bytes, int prot)
 	return p;
 }
 
+void *bench_shared(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		mts_die("mmap");
+	return p;
+}
+
 void bench_populate(void *base, size_t bytes)
 {
 	if (madvise(base, bytes, MADV_POPULATE_WRITE))
@@ -120,6 +130,15 @@ pid_t bench_fork(void)
 	if (pid < 0)
 		mts_die("fork");
 	return pid;
+}
+
+void bench_end(const pid_t *pids, int n)
+{
+	signal(SIGCHLD, SIG_DFL);
+	while (n--)
+		kill(pids[n], SIGKILL);
+	while (wait(NULL) > 0)
+		;
 }
 
 void bench_make_file(const char *name, size_t bytes)

@@ -33,9 +33,7 @@ int fork_main(int argc, char **argv)
 	bytes = MIB(bench_number(argv[1]));
 	passes = bench_number(argv[2]);
 	pages = bytes / mts_page_size;
-	t = mmap(NULL, sizeof(*t), PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (t == MAP_FAILED)
-		mts_die("mmap");
+	t = bench_shared(sizeof(*t));
 	p = bench_map(bytes, bench_prot(argv[0]));
 	madvise(p, bytes, MADV_NOHUGEPAGE);
 	bench_touch(p, bytes);

@@ -137,12 +137,8 @@ static size_t pack_start(char **argv)
 	control.pages = total / control.procs;
 	/* Frames below 16 GiB, from 0 */
 	control.nr_blocks = (16UL << 30) / mts_page_size / 32;
-	control.blocks = mmap(NULL, control.nr_blocks, PROT_RW,
-			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	control.step = mmap(NULL, mts_page_size, PROT_RW,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (control.blocks == MAP_FAILED || control.step == MAP_FAILED)
-		mts_die("mmap");
+	control.blocks = bench_shared(control.nr_blocks);
+	control.step = bench_shared(sizeof(*control.step));
 	memset(control.blocks, 0, control.nr_blocks);
 
 	bench_ring_init(control.procs);
@@ -156,17 +152,6 @@ static size_t pack_start(char **argv)
 	for (i = 0; i < control.pages; i++)
 		turn(STEP_TOUCH);
 	return total;
-}
-
-static void pack_end(void)
-{
-	int who;
-
-	signal(SIGCHLD, SIG_DFL);
-	for (who = 0; who < control.procs; who++)
-		kill(control.pids[who], SIGKILL);
-	while (wait(NULL) > 0)
-		;
 }
 
 /* Blocks that are reserved without us, or -1 */
@@ -199,7 +184,7 @@ int pack_main(int argc, char **argv)
 		snprintf(key, sizeof(key), "half_%zus", i);
 		say_blocks(key, total / 64.0, before);
 	}
-	pack_end();
+	bench_end(control.pids, control.procs);
 	return 0;
 }
 
@@ -241,7 +226,7 @@ int repack_main(int argc, char **argv)
 		snprintf(key, sizeof(key), "again_%ld", i);
 		say_blocks(key, total / 32.0, before);
 	}
-	pack_end();
+	bench_end(control.pids, control.procs);
 	return 0;
 }
 

@@ -155,9 +155,7 @@ int many_main(int argc, char **argv)
 	cpus = bench_number(argv[3]);
 	if (cpus < 1 || cpus > (int)ARRAY_SIZE(s->rate))
 		mts_die("CPUS");
-	s = mmap(NULL, sizeof(*s), PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (s == MAP_FAILED)
-		mts_die("mmap");
+	s = bench_shared(sizeof(*s));
 	/* The first fifth of the time doesn't count */
 	s->end = bench_ns() + bench_number(argv[2]) * NSEC_PER_MSEC;
 	s->start = s->end - bench_number(argv[2]) * NSEC_PER_MSEC / 5 * 4;

@@ -47,10 +47,6 @@ intact() {
 	}
 }
 
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
-
 before() {
 	[ "$(meminfo MemTotal)" = "$total" ] && [ "$(meminfo CmaTotal)" = "$cma" ]
 }

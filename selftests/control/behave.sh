@@ -122,7 +122,7 @@ knob evacuate_percent 95
 check "evacuate_percent=95 empties them" wait_for 30 half
 echo "# $full blocks, then $(reserved); $(mts_stat evacuated_pages) pages moved"
 finish() {
-	hold_finish 5 && wait_for 20 mts_offline && mts_unload
+	hold_finish 5 && unload
 }
 check_here "... nothing is damaged; offline and rmmod" finish
 ktap_done

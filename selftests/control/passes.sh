@@ -132,8 +132,5 @@ last_use() {
 	hold_finish 5 && wait_for 20 at_most "$base"
 }
 check_here "... and it is lent again when nothing has tags" last_use
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
 check "offline and rmmod" unload
 ktap_done

@@ -54,10 +54,6 @@ has() {
 	done
 }
 
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
-
 ktap_plan 20
 
 if mts_load preset=tablet 2>/dev/null; then

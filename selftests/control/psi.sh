@@ -36,8 +36,5 @@ check "who waits for it is stalled" grows_by 2000000
 no_storage 0
 wait $waiter
 check "... and gets it at last" ended $?
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
 check "offline and rmmod" unload
 ktap_done

@@ -42,8 +42,5 @@ echo "# $full blocks, then $(reserved), ideal $((base + ideal)); $moved tagged p
 	"$(mts_stat cleared_pages) others"
 check_here "the data are right" hold_finish 6
 check_here "the tags are right" hold_finish 5
-finish() {
-	wait_for 20 mts_offline && mts_unload
-}
-check "offline and rmmod" finish
+check "offline and rmmod" unload
 ktap_done

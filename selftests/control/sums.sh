@@ -170,9 +170,6 @@ settle() {
 	mts_release && agree
 }
 check "... and it adds up" settle
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
 check "offline and rmmod" unload
 if [ "$(meminfo MemTotal)" = "$total" ] && [ "$(zone_cma)" = "$zone" ]; then
 	ktap_ok "the sums are as before"

@@ -45,8 +45,5 @@ metrics() {
 # tagged_bytes is as of the last pass
 check "mts-textfile has the numbers" wait_for 10 metrics
 check_here "the program ends" hold_finish 5
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
 check "offline and rmmod" unload
 ktap_done

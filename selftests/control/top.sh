@@ -57,9 +57,6 @@ status="$status $?"
 # shellcheck disable=SC2086 # a list of words
 check "the programs ended well" ended $status
 sleep $((seconds / 3))
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
 kill $recorder
 wait $recorder
 if awk -v want="$reserved" '/^sample / { n++ } /^blocks_reserved / && $2 >= want { seen = 1 }

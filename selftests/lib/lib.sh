@@ -168,6 +168,11 @@ mts_offline() {
 	echo offline >$MTS_DEBUGFS/state
 }
 
+# unload: offline, and rmmod
+unload() {
+	wait_for 20 mts_offline && mts_unload
+}
+
 # trigger NAME VALUE: have the module do something (docs/abi.md)
 trigger() {
 	echo "$2" >"$MTS_DEBUGFS/trigger/$1"

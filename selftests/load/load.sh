@@ -122,9 +122,6 @@ check "offline again is harmless" mts_offline
 check "online again" mts_online
 equal "the same memory comes back" "$grown" "$(($(meminfo MemTotal) - total))"
 
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
 check "offline and rmmod" unload
 if gone && [ ! -e $MTS_DEBUGFS ] && [ ! -e $proc ] && ! mts_loaded; then
 	ktap_ok "nothing is left"

@@ -28,10 +28,6 @@ finished() {
 	fi
 }
 
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
-
 ktap_plan 11
 started "16 MiB are tagged before the module" 5 hold 16
 started "3 MiB, too" 6 hold 3

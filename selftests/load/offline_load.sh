@@ -59,9 +59,6 @@ if [ $status -eq 0 ]; then
 else
 	ktap_fail "the oracle agrees" "exit status $status"
 fi
-unload() {
-	wait_for 20 mts_offline && mts_unload
-}
 check "offline and rmmod" unload
 if [ "$(meminfo MemTotal)" = "$total" ]; then
 	ktap_ok "MemTotal is as before"

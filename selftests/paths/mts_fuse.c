@@ -47,7 +47,7 @@ static const char * const hows[] = {
 static struct shared {
 	volatile u64 held;	/* READs that wait for an answer */
 	volatile u64 steps;	/* pages that got tags */
-	volatile u64 alive;	/* grows while the server goes on */
+	volatile u64 pieces;	/* calls of madvise() and mprotect() before that */
 	volatile u64 go;	/* start */
 	volatile u64 done;	/* all of them have */
 	volatile u64 answer;	/* no READ waits any more */
@@ -108,7 +108,6 @@ static void work_by_ptrace(void)
 			   work + i * mts_page_size, &iov))
 			mts_die("PTRACE_POKEMTETAGS");
 		sh->steps++;
-		sh->alive++;
 	}
 }
 
@@ -122,12 +121,12 @@ static void work_by_touch(enum how how)
 		for (i = 0; i < len; i += PIECE) {
 			if (madvise(work + i, PIECE, MADV_POPULATE_WRITE))
 				mts_die("populate");
-			sh->alive++;
+			sh->pieces++;
 		}
 		for (i = 0; i < len; i += PIECE) {
 			if (mprotect(work + i, PIECE, PROT_TAGGED))
 				mts_die("mprotect");
-			sh->alive++;
+			sh->pieces++;
 		}
 	}
 	for (i = 0; i < WORK_PAGES; i++) {
@@ -136,7 +135,6 @@ static void work_by_touch(enum how how)
 		*(volatile u64 *)page = WORD(i);
 		mte_stg(mte_ptr(page, TAG(i)));
 		sh->steps++;
-		sh->alive++;
 	}
 }
 
@@ -438,11 +436,12 @@ static bool file_ok(int fd)
 static bool server_done(pid_t pid)
 {
 	double moved = mts_now();
-	u64 last = sh->alive;
+	u64 last = 0, now;
 
 	while (!sh->done && mts_now() < moved + patience()) {
-		if (sh->alive != last) {
-			last = sh->alive;
+		now = sh->pieces + sh->steps;
+		if (now != last) {
+			last = now;
 			moved = mts_now();
 		}
 		usleep(10000);

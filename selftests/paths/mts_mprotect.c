@@ -226,7 +226,7 @@ static void test_storage(void)
  */
 static void test_ahead(void)
 {
-	size_t pages = (160UL << 20) / mts_page_size, i;
+	size_t pages = (160UL << 20) / mts_page_size, third, i;
 	size_t limit = AHEAD_BLOCKS * mts_regions[0].block_pages * mts_page_size;
 	char delay[32], cmdline[4096], *p;
 	long long bytes, want;
@@ -247,8 +247,9 @@ static void test_ahead(void)
 	}
 	mts_release();
 	/* More than the limit, where memory is large enough */
-	if (pages > mts_meminfo("MemTotal") * 1024 / 3 / mts_page_size)
-		pages = mts_meminfo("MemTotal") * 1024 / 3 / mts_page_size;
+	third = mts_meminfo("MemTotal") * 1024 / 3 / mts_page_size;
+	if (pages > third)
+		pages = third;
 	p = mts_map(pages * mts_page_size, PROT_RW, 0, 0);
 	madvise(p, pages * mts_page_size, MADV_NOHUGEPAGE);
 	for (i = 0; i < pages; i++)
