@@ -19,6 +19,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/shrinker.h>
+#include <linux/swap.h>
 #include <linux/vmstat.h>
 
 #include "mts.h"
@@ -195,6 +196,12 @@ static unsigned long balance_scan(struct shrinker *shrinker,
 		__free_page(page);
 	}
 	mts_count_add(MTS_STAT_BALANCED, moved);
+	/*
+	 * What the pages left is free for those who can't use tag storage, but on
+	 * per-CPU lists, where no watermark sees it. As it is progress, reclaim
+	 * drains them. That ends: each page that moves takes one of those above.
+	 */
+	mm_account_reclaimed_pages(moved);
 	sc->nr_scanned = BALANCE_BATCH;
 	return moved ?: SHRINK_STOP;
 }
