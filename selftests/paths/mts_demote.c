@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The contract: DAMON moves memory with tags to another node, and back, although
- * all of the tag storage there is in use for other data. It does so as reclaim
- * demotes memory: asynchronously, and with PF_MEMALLOC. Needs two nodes.
+ * The contract: reclaim demotes memory with tags to another node, and DAMON moves it
+ * there and back, although all of the tag storage there is in use for other data.
+ * Both do so asynchronously, and with PF_MEMALLOC. Needs two nodes. The machine has
+ * one memory tier; a module of the lab makes one node the other's demotion target.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/syscall.h>
 
@@ -14,6 +16,9 @@
 #define KDAMOND		DAMON "0/"
 #define CONTEXT		KDAMOND "contexts/0/"
 #define SCHEME		CONTEXT "schemes/0/"
+
+#define TIERS		"/lib/modules/mts_tiers.ko"
+#define DEMOTION	"/sys/kernel/mm/numa/demotion_enabled"
 
 #define PAGES		2048UL
 #define STORAGE		0x64616d6fUL
@@ -110,28 +115,44 @@ static size_t on_node(const struct mts_buf *b, int node)
 	return n;
 }
 
+/* From node 0 to node 1 by reclaim or by DAMON, and from node 1 to node 0 */
+enum way { DEMOTION_THERE, DAMON_THERE, DAMON_BACK };
+
 /* How many arrive: as long as some do, and for a while after */
-static size_t damon_move(const struct mts_buf *b, int from, int to)
+static size_t move(const struct mts_buf *b, enum way way)
 {
+	int to = way != DAMON_BACK;
 	size_t now = 0, last = 0;
 	double moved = mts_now();
 
-	damon_start(from, to);
+	if (way == DEMOTION_THERE)
+		set(DEMOTION, 1);
+	else
+		damon_start(!to, to);
 	while (now < PAGES - UNSEEN && mts_now() < moved + patience()) {
-		usleep(50000);
+		/* Reclaim of the group fails when it finds less */
+		if (way == DEMOTION_THERE)
+			mts_write_file(CGROUPS "/demote/memory.reclaim", "1M");
+		else
+			usleep(50000);
 		now = on_node(b, to);
 		if (now != last)
 			moved = mts_now();
 		last = now;
 	}
-	set_word(KDAMOND "state", "off");
+	if (way == DEMOTION_THERE)
+		set(DEMOTION, 0);
+	else
+		set_word(KDAMOND "state", "off");
 	return now;
 }
 
-static void test(const char *what, int prot, bool huge)
+static void test(const char *what, int prot, bool huge, enum way way)
 {
+	const char *how = way == DAMON_THERE ? "DAMON moves" : "reclaim demotes";
 	size_t len = PAGES * mts_page_size, before, there, back, bad;
 	struct mts_buf b = { .pages = PAGES, .mte = true };
+	long long demoted = mts_vmstat("pgdemote_direct");
 
 	bind_to(0);
 	b.p = mts_map(len, prot, 0, mts_huge_size);
@@ -142,23 +163,61 @@ static void test(const char *what, int prot, bool huge)
 	bind_to(-1);
 
 	before = on_node(&b, 0);
-	there = damon_move(&b, 0, 1);
+	there = move(&b, way);
+	demoted = mts_vmstat("pgdemote_direct") - demoted;
 	bad = buf_bad("on the other node", &b);
 	if (!b.tagged)
 		buf_fill(&b, STORAGE + 2, true);
-	back = damon_move(&b, 1, 0);
+	back = move(&b, DAMON_BACK);
 	bad += buf_bad("back", &b) + !buf_taggable(what, &b);
-	ktap_note("%s: %zu of %lu pages to begin with, %zu there, %zu back",
-		  what, before, PAGES, there, back);
+	ktap_note("%s: %zu of %lu pages to begin with, %zu there, %lld demoted, %zu back",
+		  what, before, PAGES, there, demoted, back);
+	if (way == DEMOTION_THERE)
+		bad += demoted < (long long)there - UNSEEN;
 	ktap_result(before == PAGES && there >= PAGES - UNSEEN &&
 		    back >= PAGES - UNSEEN && !bad,
-		    "DAMON moves %s to another node and back", what);
+		    "%s %s to another node, and DAMON back", how, what);
 	buf_unmap(&b);
+}
+
+static void tests(enum way way)
+{
+	test("small pages", PROT_TAGGED, false, way);
+	test("huge pages", PROT_TAGGED, true, way);
+	test("memory that has become PROT_MTE", PROT_RW, false, way);
+}
+
+/* NULL, or why nothing can be demoted here */
+static const char *make_tiers(void)
+{
+	char line[256], params[64];
+	unsigned long long table = 0;
+	FILE *f;
+	int fd;
+
+	if (access(DEMOTION, F_OK) ||
+	    !memcg_enter("demote", "memory.swap.max", "0"))
+		return "no demotion, or no memory cgroup";
+	f = fopen("/proc/kallsyms", "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, " node_demotion\n"))
+			table = strtoull(line, NULL, 16);
+	if (f)
+		fclose(f);
+	fd = open(TIERS, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || !table)
+		return "no module that makes tiers, or no address for it";
+	snprintf(params, sizeof(params), "table=%#llx from=0 to=1", table);
+	if (syscall(SYS_finit_module, fd, params, 0))
+		mts_die("mts_tiers");
+	close(fd);
+	return NULL;
 }
 
 int main(void)
 {
 	struct mts_grab grab;
+	const char *why;
 
 	mts_need_mte();
 	mts_load_regions();
@@ -167,12 +226,20 @@ int main(void)
 		printf("KTAP version 1\n1..0 # SKIP needs DAMON and two nodes\n");
 		return KSFT_SKIP;
 	}
-	ktap_begin(4);
+	ktap_begin(7);
 	mts_thp_enable();
 	fill_storage(&grab, STORAGE);
-	test("small pages", PROT_TAGGED, false);
-	test("huge pages", PROT_TAGGED, true);
-	test("memory that has become PROT_MTE", PROT_RW, false);
+	tests(DAMON_THERE);
+	why = make_tiers();
+	if (why) {
+		ktap_skip(why, "reclaim demotes small pages");
+		ktap_skip(why, "reclaim demotes huge pages");
+		ktap_skip(why, "reclaim demotes memory that has become PROT_MTE");
+	} else {
+		tests(DEMOTION_THERE);
+		if (syscall(SYS_delete_module, "mts_tiers", 0))
+			mts_die("mts_tiers");
+	}
 	ktap_result(fill_ok(&grab, STORAGE), "data in tag storage");
 	return ktap_end();
 }
