@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
+#include "../lib/mts_unmovable.h"
 
 #define HOLDERS		4
 
@@ -28,41 +28,6 @@ static void hold(size_t bytes, int prot)
 	__sync_fetch_and_add(&shared->ready, 1);
 	for (;;)
 		pause();
-}
-
-/*
- * Page tables and slab by turns, as of many processes and connections: half of it
- * tables of a page each, half of it pipes. None of it can move.
- */
-static void take_unmovable(void)
-{
-	struct rlimit files = { 1 << 20, 1 << 20 };
-	size_t step = mts_page_size * mts_page_size / 8, i;
-	long long before, slab;
-	char *p;
-	int fds[2];
-
-	setrlimit(RLIMIT_NOFILE, &files);
-	for (;;) {
-		/* A table maps as many pages as it has entries; reading needs no other page */
-		p = mmap(NULL, step * 256, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			 -1, 0);
-		if (p == MAP_FAILED)
-			return;
-		madvise(p, step * 256, MADV_NOHUGEPAGE);
-		for (i = 0; i < 256; i++) {
-			*(volatile char *)(p + i * step);
-			shared->bytes += mts_page_size;
-		}
-		before = mts_meminfo("SUnreclaim");
-		do {
-			for (i = 0; i < 16; i++)
-				if (pipe(fds))
-					return;
-			slab = mts_meminfo("SUnreclaim") - before;
-		} while (slab < 1024);
-		shared->bytes += slab * 1024;
-	}
 }
 
 static void take_data(int advice)
@@ -107,7 +72,7 @@ int limit_main(int argc, char **argv)
 	if (!pid) {
 		bench_write("/proc/self/oom_score_adj", "1000");
 		if (!strcmp(argv[0], "unmovable"))
-			take_unmovable();
+			mts_take_unmovable(&shared->bytes);
 		else
 			take_data(strcmp(argv[0], "huge") ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 		_exit(1);

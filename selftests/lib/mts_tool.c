@@ -19,14 +19,17 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/reboot.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "mts_test.h"
+#include "mts_unmovable.h"
 
 #define KEY(i)	(0x746f6f6c0000UL + (i) * 8 + ((i) & 3))
 #define DATA(i)	(0x746f6f6c0001UL + (i) * 2)
@@ -181,6 +184,28 @@ static int free_pages(void)
 	return printf("%llu\n", n) < 0;
 }
 
+static int unmovable(void)
+{
+	volatile u64 *bytes = mmap(NULL, mts_page_size, PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+	pid_t pid;
+
+	if (bytes == MAP_FAILED)
+		mts_die("mmap");
+	pid = fork();
+	if (!pid) {
+		/* Nobody is to be killed instead */
+		if (mts_write_file("/proc/self/oom_score_adj", "1000"))
+			mts_die("oom_score_adj");
+		mts_take_unmovable(bytes);
+		_exit(1);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		mts_die("fork");
+	printf("%llu\n", (unsigned long long)*bytes / 1024);
+	return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
+}
+
 /* A page in a pipe can't be moved until somebody reads it */
 static int pin(void)
 {
@@ -242,11 +267,13 @@ int main(int argc, char **argv)
 		return place(strtoul(argv[2], NULL, 0));
 	if (argc == 2 && !strcmp(argv[1], "free"))
 		return free_pages();
+	if (argc == 2 && !strcmp(argv[1], "unmovable"))
+		return unmovable();
 	if (argc == 2 && !strcmp(argv[1], "pin"))
 		return pin();
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
 		return kexec(argv[2], argv[3], argv[4]);
 	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | data MIB | hold MIB [STEP] | place MIB |\n"
-			"       free | pin | kexec KERNEL INITRAMFS COMMAND-LINE\n");
+			"       free | unmovable | pin | kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }
