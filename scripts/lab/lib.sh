@@ -328,6 +328,27 @@ use_ccache() {
 	export CCACHE_SLOPPINESS=include_file_mtime,include_file_ctime
 }
 
+# kernel_make SOURCE BUILD ARGUMENT...: make for a kernel. It runs in the background
+# of run_logged: exec, so that a signal reaches make. It isn't part of the keys of kernels
+kernel_make() {
+	_source=$1
+	_build=$2
+	shift 2
+	exec make -C "$_source" O="$_build" ARCH=arm64 CROSS_COMPILE="$MTS_CROSS" \
+		CC="ccache ${MTS_CROSS}gcc" HOSTCC="ccache gcc" -j"$MTS_JOBS" "$@"
+}
+
+# kernel_configure SOURCE BUILD FRAGMENT...: the configuration that they add up to
+kernel_configure() {
+	cd "$1"
+	_build=$2
+	shift 2
+	ARCH=arm64 CROSS_COMPILE=$MTS_CROSS \
+		MAKEFLAGS="CC=ccache\ ${MTS_CROSS}gcc HOSTCC=ccache\ gcc" \
+		./scripts/kconfig/merge_config.sh -n -O "$_build" "$@"
+	cd "$MTS_TOP"
+}
+
 # Nothing of the host and the time gets into a kernel or a module.
 fixed_build_env() {
 	export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026'
