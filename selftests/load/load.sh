@@ -50,9 +50,16 @@ kib() {
 	echo $(($(mts_stat "$1") / 1024))
 }
 
+# Pageblocks of CMA areas, of all zones
+cma_pageblocks() {
+	awk '/^Number of blocks/ { for (i = 5; i <= NF; i++) if ($i == "CMA") column = i }
+		/^Node/ && column { n += $column } END { print n + 0 }' /proc/pagetypeinfo
+}
+
 gone() {
 	[ "$(meminfo MemTotal)" = "$total" ] &&
 		[ "$(meminfo CmaTotal)" = "$cma" ] &&
+		[ "$(cma_pageblocks)" = "$pageblocks" ] &&
 		[ "$(cma_dirs)" = 0 ]
 }
 
@@ -60,6 +67,7 @@ ktap_plan 32
 
 total=$(meminfo MemTotal)
 cma=$(meminfo CmaTotal)
+pageblocks=$(cma_pageblocks)
 regions=$(./mts_tool geometry | sed -n 's/^total regions=\([0-9]*\) .*/\1/p')
 bytes=$(./mts_tool geometry | sed -n 's/^total .*bytes=\([0-9]*\)/\1/p')
 
@@ -126,7 +134,8 @@ check "offline and rmmod" unload
 if gone && [ ! -e $MTS_DEBUGFS ] && [ ! -e $proc ] && ! mts_loaded; then
 	ktap_ok "nothing is left"
 else
-	ktap_fail "nothing is left" "MemTotal $(meminfo MemTotal), was $total"
+	ktap_fail "nothing is left" \
+		"MemTotal $(meminfo MemTotal), was $total; CMA pageblocks $(cma_pageblocks), $pageblocks"
 fi
 again() {
 	mts_load && unload && gone
