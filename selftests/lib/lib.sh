@@ -125,6 +125,16 @@ mts_load() {
 	mts_settle
 }
 
+# has_preset [WORD...]: is the first word preset=NAME, a parameter for mts_load? Then it is
+# in $preset: has_preset "$@" && shift
+preset=
+has_preset() {
+	case ${1:-} in
+	preset=*) preset=$1 ;;
+	*) return 1 ;;
+	esac
+}
+
 # After going online the worker releases tag storage, batch by batch
 mts_settle() {
 	while [ "$(cat $MTS_SYSFS/drain_state)" = releasing ]; do

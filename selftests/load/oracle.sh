@@ -14,13 +14,7 @@
 
 module=$1
 shift
-preset=
-case ${1:-} in
-preset=*)
-	preset=$1
-	shift
-	;;
-esac
+has_preset "$@" && shift
 
 # A file system whose page cache can be dropped and lies in movable memory.
 if [ -b /dev/vda ]; then

@@ -21,13 +21,7 @@ if [ "${1:-}" = poisoned ]; then
 	poisoned=1
 	shift
 fi
-preset=
-case ${1:-} in
-preset=*)
-	preset=$1
-	shift
-	;;
-esac
+has_preset "$@" && shift
 if [ -z "$module" ]; then
 	ktap_plan $#
 elif [ -n "$poisoned" ]; then
