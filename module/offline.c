@@ -293,9 +293,12 @@ static int take_block(struct mts_region *r, unsigned long block,
 	return ret;
 }
 
-/* Move what is in a run of blocks, in one go; what can't be moved stays */
+/*
+ * Move what is in a run of blocks, in one go; what can't be moved without waiting
+ * stays
+ */
 static void empty_run(struct mts_region *r, unsigned long first, unsigned long nr,
-		      gfp_t gfp, enum migrate_mode mode)
+		      gfp_t gfp)
 {
 	LIST_HEAD(folios);
 	unsigned int n;
@@ -305,7 +308,8 @@ static void empty_run(struct mts_region *r, unsigned long first, unsigned long n
 	if (!mts_isolate(mts_block_tag_pfn(&r->geo, first),
 			 nr * mts_block_pages(&r->geo), MTS_ANY, &folios))
 		return;
-	n = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | gfp, mode);
+	n = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | gfp,
+			MIGRATE_ASYNC);
 	mts_count_add(MTS_STAT_MIGRATED_PAGES, n);
 }
 
@@ -356,7 +360,7 @@ int mts_take_all(void)
 			nr = free_run(r, block, true);
 			next = block + max(nr, 1UL);
 			if (nr > 1)
-				empty_run(r, block, nr, 0, MIGRATE_SYNC_LIGHT);
+				empty_run(r, block, nr, 0);
 			for (; block < next; block++) {
 				if (!take_block(r, block, MTS_TAKE_FREE, site, true))
 					continue;
@@ -417,7 +421,7 @@ static unsigned long take_some(void)
 			continue;
 		}
 		/* To where tags can be, or it would move within tag storage */
-		empty_run(r, take_first, nr, __GFP_ZEROTAGS | __GFP_NORETRY, MIGRATE_ASYNC);
+		empty_run(r, take_first, nr, __GFP_ZEROTAGS | __GFP_NORETRY);
 		for (; nr; nr--, tries--, take_first++)
 			taken += !take_block(r, take_first, MTS_TAKE_FREE, site, false);
 	}

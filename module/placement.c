@@ -169,9 +169,9 @@ static unsigned long make_holes(const struct mts_survey *s, unsigned int limit)
 					  &folios, &chunk);
 	if (!pages)
 		return 0;
+	/* What somebody has locked stays: who waits for him waits with the mutex */
 	pages = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_THISNODE |
-				    __GFP_NORETRY | __GFP_NOWARN,
-				    MIGRATE_SYNC_LIGHT);
+				    __GFP_NORETRY | __GFP_NOWARN, MIGRATE_ASYNC);
 	/* Tagged pages go there next */
 	drain_chunk(chunk);
 	mts_count_add(MTS_STAT_CLEARED, pages);
@@ -197,7 +197,7 @@ static unsigned long migrate_tagged(struct list_head *folios)
 		mts_pool_drain(NULL);
 		pages += mts_migrate(&batch, GFP_HIGHUSER_MOVABLE | __GFP_THISNODE |
 					     __GFP_ZEROTAGS | __GFP_NORETRY |
-					     __GFP_NOWARN, MIGRATE_SYNC_LIGHT);
+					     __GFP_NOWARN, MIGRATE_ASYNC);
 	}
 	return pages;
 }

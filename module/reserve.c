@@ -62,7 +62,11 @@ static unsigned long pages_in_use(unsigned long pfn, unsigned long nr)
 	return n;
 }
 
-/* Would alloc_contig_range() wait for I/O, or for what holds a folio's lock? */
+/*
+ * Would a migration that waits do so for I/O, or for what holds a folio's lock? That
+ * can be for ever: who writes to a page of a FUSE file waits with the lock until the
+ * server has written back what was there before.
+ */
 static bool range_is_busy(unsigned long pfn, unsigned long nr)
 {
 	for (; nr; nr--, pfn++) {
@@ -187,6 +191,8 @@ int mts_take_pages(unsigned long pfn, unsigned long nr, enum mts_effort effort,
 		ret = 0;
 	for (; ret == -EBUSY && effort == MTS_TAKE_WAIT && tries; tries--) {
 		*op = MTS_OP_RESERVE_SLOW;
+		if (range_is_busy(pfn, nr))
+			continue;
 		if (take_moved(pfn, nr, MIGRATE_SYNC_LIGHT))
 			ret = 0;
 		else if (!range_is_busy(pfn, nr) &&

@@ -8,12 +8,11 @@
  * go on.
  */
 #define _GNU_SOURCE
-#include <linux/fuse.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 
-#include "mts_contract.h"
+#include "mts_fuse.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER	57
@@ -22,11 +21,8 @@
 #define PTRACE_POKEMTETAGS	34
 #endif
 
-#define MOUNTPOINT	"/tmp/fuse"
 #define STATE		MTS_DEBUGFS "/state"
-#define FILE_NODE	2
-#define READ_BYTES	(128UL << 10)
-#define FILE_BYTES	(64 * READ_BYTES)
+#define FILE_BYTES	(64 * FUSE_BYTES)
 #define WORK_PAGES	((128UL << 20) / mts_page_size)
 /* One call of mprotect(): a step that is seen on slow machines, too */
 #define PIECE		(8UL << 20)
@@ -34,7 +30,6 @@
 #define FILE_KEY(i)	(0x66757365UL * 8 + (i) * 8)
 #define WORD(i)		((i) * 2 + 1)
 #define TAG(i)		(1 + (i) % 15)
-#define MAX_HELD	256
 #define KPF_LOCKED	(1UL << 0)
 
 enum how { TOUCH, FLUSHER, LATE, TRACER, NR_HOWS };
@@ -155,23 +150,11 @@ static struct fuse_read {
 	u64 unique;
 	u64 offset;
 	u32 size;
-} held[MAX_HELD];
-
-static void reply(int fd, u64 unique, int error, const void *data, size_t len)
-{
-	struct fuse_out_header h = {
-		.len = sizeof(h) + len, .error = error, .unique = unique,
-	};
-	struct iovec iov[] = { { &h, sizeof(h) }, { (void *)data, len } };
-
-	/* Who asked may have gone */
-	if (writev(fd, iov, len ? 2 : 1) < 0 && errno != ENOENT)
-		_exit(3);
-}
+} held[FUSE_MAX_HELD];
 
 static void answer_read(int fd, const struct fuse_read *r)
 {
-	static char data[READ_BYTES];
+	static char data[FUSE_BYTES];
 	size_t i, len = 0;
 
 	if (r->offset < FILE_BYTES)
@@ -180,86 +163,29 @@ static void answer_read(int fd, const struct fuse_read *r)
 	for (i = 0; i < len; i += mts_page_size)
 		mts_page_fill(data + i,
 			      FILE_KEY((r->offset + i) / mts_page_size));
-	reply(fd, r->unique, 0, data, len);
-}
-
-static void fill_attr(struct fuse_attr *a, u64 node)
-{
-	memset(a, 0, sizeof(*a));
-	a->ino = node;
-	a->mode = node == FILE_NODE ? S_IFREG | 0600 : S_IFDIR | 0700;
-	a->nlink = 1;
-	a->size = node == FILE_NODE ? FILE_BYTES : 0;
-	a->blksize = mts_page_size;
+	fuse_reply(fd, r->unique, 0, data, len);
 }
 
 static void handle(int fd, const struct fuse_in_header *in)
 {
-	const void *arg = in + 1;
-	union {
-		struct fuse_init_out init;
-		struct fuse_entry_out entry;
-		struct fuse_attr_out attr;
-		struct fuse_open_out open;
-	} out;
+	const struct fuse_read_in *r = (const void *)(in + 1);
+	struct fuse_read read = { in->unique, r->offset, r->size };
 
-	memset(&out, 0, sizeof(out));
-	switch (in->opcode) {
-	case FUSE_INIT: {
-		const struct fuse_init_in *i = arg;
-
-		out.init.major = FUSE_KERNEL_VERSION;
-		out.init.minor = i->minor < 31 ? i->minor : 31;
-		out.init.flags = i->flags & FUSE_ASYNC_READ;
-		out.init.max_readahead = READ_BYTES;
-		out.init.max_write = READ_BYTES;
-		out.init.max_background = MAX_HELD;
-		out.init.congestion_threshold = MAX_HELD;
-		reply(fd, in->unique, 0, &out.init, sizeof(out.init));
-		break;
+	if (in->opcode != FUSE_READ) {
+		fuse_answer(fd, in, FUSE_ASYNC_READ, FUSE_BYTES, FILE_BYTES);
+		return;
 	}
-	case FUSE_LOOKUP:
-		out.entry.nodeid = FILE_NODE;
-		out.entry.attr_valid = 3600;
-		out.entry.entry_valid = 3600;
-		fill_attr(&out.entry.attr, FILE_NODE);
-		reply(fd, in->unique, 0, &out.entry, sizeof(out.entry));
-		break;
-	case FUSE_GETATTR:
-		out.attr.attr_valid = 3600;
-		fill_attr(&out.attr.attr, in->nodeid);
-		reply(fd, in->unique, 0, &out.attr, sizeof(out.attr));
-		break;
-	case FUSE_OPEN:
-		reply(fd, in->unique, 0, &out.open, sizeof(out.open));
-		break;
-	case FUSE_READ: {
-		const struct fuse_read_in *r = arg;
-		struct fuse_read read = { in->unique, r->offset, r->size };
-
-		if (sh->answer || sh->held == MAX_HELD) {
-			answer_read(fd, &read);
-			break;
-		}
-		held[sh->held] = read;
-		sh->held++;
-		break;
+	if (sh->answer || sh->held == FUSE_MAX_HELD) {
+		answer_read(fd, &read);
+		return;
 	}
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT:
-		break;
-	case FUSE_RELEASE:
-		reply(fd, in->unique, 0, NULL, 0);
-		break;
-	default:
-		reply(fd, in->unique, -ENOSYS, NULL, 0);
-	}
+	held[sh->held] = read;
+	sh->held++;
 }
 
 static void server(int fd, enum how how)
 {
-	static char request[READ_BYTES + 8192];
+	static char request[FUSE_BYTES + 8192];
 	size_t i, answered = 0;
 
 	if (how == FLUSHER && prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
@@ -347,32 +273,6 @@ static pid_t start_looking_at(pid_t server)
 	return pid;
 }
 
-static bool worker_passes(double end)
-{
-	long long first = mts_stat("release_passes");
-
-	while (mts_now() < end) {
-		if (mts_stat("release_passes") > first + 1)
-			return true;
-		usleep(20000);
-	}
-	return false;
-}
-
-/* It can't succeed while folios there stay locked, but it has to say so */
-static bool offline_ends(void)
-{
-	pid_t pid;
-
-	knob("take_back_timeout_ms", "200");
-	pid = mts_fork();
-	if (!pid) {
-		mts_write_file(STATE, "offline");
-		_exit(0);
-	}
-	return wait_bounded(pid, patience());
-}
-
 static bool others_go_on(pid_t server)
 {
 	pid_t fault = start_other_fault(), look = start_looking_at(server);
@@ -397,20 +297,20 @@ static bool others_go_on(pid_t server)
 /* All of the file is asked for at once, and nobody waits for it */
 static int read_ahead(void)
 {
-	int fd = open(MOUNTPOINT "/file", O_RDONLY | O_CLOEXEC);
+	int fd = open(FUSE_FILE, O_RDONLY | O_CLOEXEC);
 	double end = mts_now() + patience();
 	struct at_hand at;
 	size_t i;
 
 	if (fd < 0)
-		mts_die(MOUNTPOINT);
+		mts_die(FUSE_FILE);
 	/* The server has no FLUSH, so that a child's exit doesn't wait for it */
 	close(dup(fd));
 	storage_first(&at);
-	for (i = 0; i < FILE_BYTES; i += READ_BYTES)
-		if (posix_fadvise(fd, i, READ_BYTES, POSIX_FADV_WILLNEED))
+	for (i = 0; i < FILE_BYTES; i += FUSE_BYTES)
+		if (posix_fadvise(fd, i, FUSE_BYTES, POSIX_FADV_WILLNEED))
 			mts_die("fadvise");
-	while (sh->held < FILE_BYTES / READ_BYTES && mts_now() < end)
+	while (sh->held < FILE_BYTES / FUSE_BYTES && mts_now() < end)
 		usleep(5000);
 	storage_as_usual(&at);
 	return fd;
@@ -459,19 +359,11 @@ static void test(enum how how)
 {
 	bool ok, others, contents = false;
 	size_t locked;
-	char options[96];
 	int fd, file;
 	pid_t pid;
 
 	memset(sh, 0, sizeof(*sh));
-	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		mts_die("/dev/fuse");
-	snprintf(options, sizeof(options),
-		 "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
-	mkdir(MOUNTPOINT, 0700);
-	if (mount("fuse", MOUNTPOINT, "fuse", 0, options))
-		mts_die("mount");
+	fd = fuse_mount();
 	pid = mts_fork();
 	if (!pid)
 		server(fd, how);
@@ -502,7 +394,7 @@ static void test(enum how how)
 	}
 	close(file);
 	/* Ends all requests, should the server not have */
-	umount2(MOUNTPOINT, ok ? 0 : MNT_FORCE | MNT_DETACH);
+	umount2(FUSE_MOUNTPOINT, ok ? 0 : MNT_FORCE | MNT_DETACH);
 	if (!ok) {
 		kill(pid, SIGKILL);
 		wait_bounded(pid, patience());
