@@ -20,6 +20,7 @@
 #include <linux/page-flags.h>
 #include <linux/pagemap.h>
 #include <linux/psi.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/wait.h>
@@ -510,14 +511,19 @@ static void take_target(void)
 {
 	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_ZEROTAGS |
 				       __GFP_NOWARN);
+	bool news;
 
 	if (!page)
 		return;
+	scoped_guard(rcu)
+		news = mts_taggable(page_to_pfn(page), 1) <= 0;
 	if (!mts_reserve(page_to_pfn(page), 1, MTS_TAKE_WAIT,
 			 mts_site_get(_THIS_IP_))) {
 		mts_pool_note_free(page_to_pfn(page));
 		__free_page(page);
-		request_done();
+		/* Who had that at hand, and waits, waits for something else */
+		if (news)
+			request_done();
 		return;
 	}
 	mts_pool_forget(page_to_pfn(page));

@@ -150,6 +150,8 @@ static void test_long_pin(void)
 	size_t g, bad = 0, stack = 65536;
 	char *p = grab_page(&g), *top;
 	int fd[2], status, tries;
+	long long faults;
+	double start;
 	pid_t pid;
 
 	if (!p) {
@@ -165,7 +167,15 @@ static void test_long_pin(void)
 	pid = clone(touch_page, top + stack, CLONE_VM | SIGCHLD, p);
 	if (pid < 0)
 		mts_die("clone");
+	faults = mts_stat("faults_on_access");
+	start = mts_now();
 	usleep(500000);
+	/* Each waits for fault_wait_ms, 20 ms */
+	faults = mts_stat("faults_on_access") - faults;
+	if (faults > 32 + 100 * (mts_now() - start)) {
+		ktap_note("%lld faults in %.1f s", faults, mts_now() - start);
+		bad++;
+	}
 	if (waitpid(pid, &status, WNOHANG)) {
 		ktap_note("the page could be used: status %#x", status);
 		bad++;
