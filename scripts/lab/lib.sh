@@ -338,15 +338,15 @@ kernel_make() {
 		CC="ccache ${MTS_CROSS}gcc" HOSTCC="ccache gcc" -j"$MTS_JOBS" "$@"
 }
 
-# kernel_configure SOURCE BUILD FRAGMENT...: the configuration that they add up to
+# kernel_configure SOURCE BUILD FRAGMENT...: the configuration that they add up to, in
+# the background as well
 kernel_configure() {
-	cd "$1"
+	cd "$1" || return
 	_build=$2
 	shift 2
 	ARCH=arm64 CROSS_COMPILE=$MTS_CROSS \
 		MAKEFLAGS="CC=ccache\ ${MTS_CROSS}gcc HOSTCC=ccache\ gcc" \
 		./scripts/kconfig/merge_config.sh -n -O "$_build" "$@"
-	cd "$MTS_TOP"
 }
 
 # Nothing of the host and the time gets into a kernel or a module.
