@@ -146,7 +146,7 @@ static unsigned int take_some(int nid, struct list_head *targets)
 
 			/* The rest of a free block begins with the next page then */
 			if (!PageBuddy(page) ||
-			    !mts_take_free(page_zone(page), pfn, 1, true, &pages))
+			    !tag_storage_take_free(page_zone(page), pfn, 1, true, &pages))
 				continue;
 			list_add(&page->lru, targets);
 			nr++;

@@ -76,7 +76,8 @@ static struct folio *alloc_target(struct folio *src, unsigned long private)
 	if (order)
 		gfp = (gfp & ~__GFP_RECLAIM) | GFP_TRANSHUGE;
 	for (;;) {
-		dst = __folio_alloc(gfp, order, folio_nid(src), NULL);
+		/* Accounted to the kernel's line: it can be in use longer than the module */
+		dst = __folio_alloc_noprof(gfp, order, folio_nid(src), NULL);
 		if (!dst || !(gfp & __GFP_ZEROTAGS) || is_taggable(dst) ||
 		    !mts_prepare(folio_pfn(dst), 1UL << order, MTS_RATIO, _THIS_IP_))
 			break;

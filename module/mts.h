@@ -66,7 +66,6 @@
 #ifndef MTS_H
 #define MTS_H
 
-#include <linux/alloc_tag.h>
 #include <linux/bitmap.h>
 #include <linux/migrate_mode.h>
 #include <linux/mm.h>
@@ -90,9 +89,6 @@
 struct cma;
 struct dentry;
 struct kobject;
-
-/* As with the page allocator's functions, pages are accounted to who takes them */
-#define mts_take_free(...)	alloc_hooks(tag_storage_take_free(__VA_ARGS__))
 
 struct mts_area {
 	struct cma *cma;

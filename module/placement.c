@@ -104,7 +104,7 @@ static void drain_chunk(unsigned long pfn)
 
 		if (page_count(page) || PageBuddy(page) || PageTail(page))
 			continue;
-		if (mts_take_free(page_zone(page), pfn, 1, true, &pages))
+		if (tag_storage_take_free(page_zone(page), pfn, 1, true, &pages))
 			__free_page(page);
 		break;
 	}

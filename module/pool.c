@@ -161,8 +161,8 @@ static unsigned int fill_from_taggable(struct zone *zone, struct list_head *page
 			if (!pfn)
 				break;
 			if (chunk_has_tags(pfn))
-				nr = mts_take_free(zone, pfn, MTS_RATIO, false,
-						   pages);
+				nr = tag_storage_take_free(zone, pfn, MTS_RATIO,
+							   false, pages);
 			else if (nr_ready < POOL_TRIES)
 				ready[nr_ready++] = pfn;
 			else
@@ -173,8 +173,8 @@ static unsigned int fill_from_taggable(struct zone *zone, struct list_head *page
 		if (nr)
 			mts_pool_note_free(ready[i]);
 		else
-			nr = mts_take_free(zone, ready[i], MTS_RATIO, false,
-					   pages);
+			nr = tag_storage_take_free(zone, ready[i], MTS_RATIO,
+						   false, pages);
 	}
 	return nr;
 }
@@ -249,8 +249,8 @@ static unsigned int fill_from_rest(struct mts_pool *pool)
 			if (!mts_chunk_is_memory(pfn) || !chunk_has_free(pfn) ||
 			    mts_chunk_is_hopeless(pfn))
 				continue;
-			nr = mts_take_free(zone, pfn, MTS_RATIO, false,
-					   &pool->pages);
+			nr = tag_storage_take_free(zone, pfn, MTS_RATIO, false,
+						   &pool->pages);
 			if (nr)
 				break;
 		}
@@ -273,7 +273,7 @@ static unsigned int fill_from_free(struct mts_pool *pool)
 	struct page *page;
 
 	for (tries = POOL_TRIES; tries; tries--) {
-		nr = mts_take_free(zone, 0, MTS_RATIO, false, pages);
+		nr = tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
 		if (!nr)
 			return 0;
 		page = list_first_entry(pages, struct page, lru);
@@ -283,7 +283,7 @@ static unsigned int fill_from_free(struct mts_pool *pool)
 		tag_storage_put_free(zone, pages);
 	}
 	return fill_from_rest(pool) ?:
-		mts_take_free(zone, 0, MTS_RATIO, false, pages);
+		tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
 }
 
 /* mts_survey_note(), once for pages of a chunk that come or go together */

@@ -123,7 +123,8 @@ static bool take_free(unsigned long pfn, unsigned long nr)
 {
 	LIST_HEAD(pages);
 
-	return mts_take_free(page_zone(pfn_to_page(pfn)), pfn, nr, true, &pages);
+	return tag_storage_take_free(page_zone(pfn_to_page(pfn)), pfn, nr, true,
+				     &pages);
 }
 
 /* Move what is in the way, and take the pages then */
