@@ -21,7 +21,8 @@ comma separated:
   guest=debian      Debian's userland, kernel and packages (build/debian-guest) instead
                     of the initramfs; guest=chroot: with its disk (build/debian-root)
   swap=1G           one more disk, for swap
-  kernel=debug|normal   only with (without) --debug
+  kernel=debug|normal   only with (without) --debug; another name: only on that kernel of
+                    scripts/config/kernels.list, which has with= this name
   expect=pass|CLASS a class (see lablib.py): the run's headline must be just that
   expect=fail:A|B   each of these results must be "not ok", and nothing else may be
                     wrong: A and B are regular expressions, '.' for a space
@@ -103,7 +104,7 @@ class Entry:
         if self.options.get("pages", PAGES) != PAGES:
             return False
         kernel = self.options.get("kernel")
-        return kernel is None or kernel == ("debug" if debug else "normal")
+        return kernel in (None, "debug" if debug else "normal", self.options.get("with"))
 
     def too_large(self):
         """Why it can't run with pages of this size, or None."""
