@@ -146,7 +146,43 @@ static void mts_taggable_edge(struct kunit *test)
 	mts_nr_regions = 0;
 }
 
+/* Two regions, the storage of the second one in the memory of the first */
+static void mts_lookup_two(struct kunit *test)
+{
+	struct mts_region *r = kunit_kcalloc(test, 2, sizeof(*r), GFP_KERNEL);
+	unsigned long *bits = kunit_kcalloc(test, 2, sizeof(*bits), GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, r);
+	KUNIT_ASSERT_NOT_NULL(test, bits);
+	for (i = 0; i < 2; i++) {
+		r[i].geo = (struct mts_geometry) {
+			.tag_pfn = 0x200040 + 2 * i, .tag_pages = 2,
+			.data_pfn = 0x200000 + 0x1000 * i,
+		};
+		r[i].taggable = &bits[i];
+		bitmap_fill(r[i].taggable, 2);
+		mts_regions[i] = &r[i];
+	}
+	mts_nr_regions = 2;
+	for (i = 0; i < 2; i++) {
+		unsigned long data = r[i].geo.data_pfn, tag = r[i].geo.tag_pfn;
+
+		KUNIT_EXPECT_PTR_EQ(test, mts_region_of_data(data), &r[i]);
+		KUNIT_EXPECT_PTR_EQ(test, mts_region_of_data(data + 2 * MTS_RATIO), NULL);
+		KUNIT_EXPECT_PTR_EQ(test, mts_region_of_storage(tag), &r[i]);
+		KUNIT_EXPECT_PTR_EQ(test, mts_region_of_storage(tag + 1), &r[i]);
+		KUNIT_EXPECT_EQ(test, mts_taggable(data, 1), 1);
+		KUNIT_EXPECT_EQ(test, mts_taggable(tag, 1), -1);
+		__clear_bit(0, r[i].taggable);
+		KUNIT_EXPECT_EQ(test, mts_taggable(data, 1), 0);
+	}
+	KUNIT_EXPECT_PTR_EQ(test, mts_region_of_storage(0x200044), NULL);
+	mts_nr_regions = 0;
+}
+
 static struct kunit_case mts_scale_cases[] = {
+	KUNIT_CASE(mts_lookup_two),
 	KUNIT_CASE(mts_taggable_edge),
 	KUNIT_CASE_PARAM(mts_scale_fault, size_gen_params),
 	{}
