@@ -9,9 +9,9 @@ securityfs=/sys/kernel/security
 tracing=/sys/kernel/tracing
 
 lock() {
-	mount -t securityfs securityfs $securityfs &&
-		echo confidentiality >$securityfs/lockdown &&
-		grep -F '[confidentiality]' $securityfs/lockdown
+	mount -t securityfs securityfs "$securityfs" &&
+		echo confidentiality >"$securityfs/lockdown" &&
+		grep -F '[confidentiality]' "$securityfs/lockdown"
 }
 
 # denied CMD...: EPERM
@@ -68,7 +68,7 @@ shown() {
 
 # Tracing is a matter of confidentiality
 traces() {
-	denied opens_to_read $tracing/trace && denied opens_to_write $tracing/events/mte_tag_storage/enable
+	denied opens_to_read "$tracing/trace" && denied opens_to_write "$tracing/events/mte_tag_storage/enable"
 }
 
 put_state() {
