@@ -68,7 +68,8 @@ shown() {
 
 # Tracing is a matter of confidentiality
 traces() {
-	denied opens_to_read "$tracing/trace" && denied opens_to_write "$tracing/events/mte_tag_storage/enable"
+	denied opens_to_read "$tracing/trace" &&
+		denied opens_to_write "$tracing/events/mte_tag_storage/enable"
 }
 
 put_state() {
