@@ -53,7 +53,7 @@ kib() {
 # Pageblocks of CMA areas, of all zones
 cma_pageblocks() {
 	awk '/^Number of blocks/ { for (i = 5; i <= NF; i++) if ($i == "CMA") column = i }
-		/^Node/ && column { n += $column } END { print n + 0 }' /proc/pagetypeinfo
+		/^Node/ && !/type/ && column { n += $column } END { print n + 0 }' /proc/pagetypeinfo
 }
 
 gone() {
