@@ -17,7 +17,8 @@ unload() {
 		echo "it does not wait"
 		return 1
 	}
-	mts_offline && mts_unload && ! waits
+	# When it has what it needs it reads a file of the module
+	mts_offline && wait_for 10 mts_unload && ! waits
 }
 
 ktap_plan 10
