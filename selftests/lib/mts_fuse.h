@@ -7,6 +7,7 @@
 #define MTS_FUSE_H
 
 #include <linux/fuse.h>
+#include <poll.h>
 
 #include "mts_contract.h"
 
@@ -107,6 +108,22 @@ static __maybe_unused void fuse_answer(int fd, const struct fuse_in_header *in,
 	default:
 		fuse_reply(fd, in->unique, -ENOSYS, NULL, 0);
 	}
+}
+
+/* Have a request handled, if there is one within 5 ms. False: there will be no more */
+static __maybe_unused bool fuse_serve(int fd, void (*handle)(int fd,
+							     const struct fuse_in_header *in))
+{
+	static char request[FUSE_BYTES + 8192];
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	ssize_t n;
+
+	if (poll(&poll_fd, 1, 5) <= 0)
+		return true;
+	n = read(fd, request, sizeof(request));
+	if (n > 0)
+		handle(fd, (void *)request);
+	return n > 0 || errno == EINTR || errno == EAGAIN || errno == ENOENT;
 }
 
 /* As going offline has to end, whether or not it succeeds */

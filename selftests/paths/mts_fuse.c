@@ -8,7 +8,6 @@
  * go on.
  */
 #define _GNU_SOURCE
-#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 
@@ -185,7 +184,6 @@ static void handle(int fd, const struct fuse_in_header *in)
 
 static void server(int fd, enum how how)
 {
-	static char request[FUSE_BYTES + 8192];
 	size_t i, answered = 0;
 
 	if (how == FLUSHER && prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
@@ -193,17 +191,8 @@ static void server(int fd, enum how how)
 	if (how == TRACER)
 		start_tracee();
 	while (!sh->quit) {
-		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-
-		if (poll(&poll_fd, 1, 5) > 0) {
-			ssize_t n = read(fd, request, sizeof(request));
-
-			if (n > 0)
-				handle(fd, (void *)request);
-			else if (errno != EINTR && errno != EAGAIN &&
-				 errno != ENOENT)
-				break;
-		}
+		if (!fuse_serve(fd, handle))
+			break;
 		if (sh->go && !sh->done) {
 			if (how == TRACER)
 				work_by_ptrace();

@@ -8,7 +8,6 @@
  * go on.
  */
 #define _GNU_SOURCE
-#include <poll.h>
 
 #include "mts_fuse.h"
 
@@ -80,21 +79,11 @@ static void handle(int fd, const struct fuse_in_header *in)
 
 static void server(int fd)
 {
-	static char request[FUSE_BYTES + 8192];
 	size_t i, answered = 0;
 
 	while (!sh->quit) {
-		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-
-		if (poll(&poll_fd, 1, 5) > 0) {
-			ssize_t n = read(fd, request, sizeof(request));
-
-			if (n > 0)
-				handle(fd, (void *)request);
-			else if (errno != EINTR && errno != EAGAIN &&
-				 errno != ENOENT)
-				break;
-		}
+		if (!fuse_serve(fd, handle))
+			break;
 		for (i = answered; sh->answer && i < sh->held; i++)
 			answer_write(fd, &held[i]);
 		answered = i;
