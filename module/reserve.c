@@ -386,6 +386,97 @@ static void ask_takers(void)
 				     MTS_NR_TAKERS]);
 }
 
+/* Until a request has come to a good end, but for fault_wait_ms at most */
+static void wait_for_takers(void)
+{
+	unsigned long done = READ_ONCE(requests_done), pflags;
+	unsigned int ms = READ_ONCE(mts_policy.fault_wait_ms);
+
+	ask_takers();
+	psi_memstall_enter(&pflags);
+	wait_event_killable_timeout(requests_wait,
+				    READ_ONCE(requests_done) != done,
+				    msecs_to_jiffies(ms) + 1);
+	psi_memstall_leave(&pflags);
+}
+
+/*
+ * Targets of long-term pins are not movable, so they don't come from the pool, and
+ * the page allocator gives a page that has just been put back once more: one whose
+ * storage can't be had would be the target of all there is to migrate, and the pin
+ * fails. So these are kept until a taker runs.
+ */
+#define MTS_NR_REFUSED		(8 * MTS_RATIO)
+
+static struct page *refused[MTS_NR_REFUSED];
+static unsigned int nr_refused;
+static DEFINE_SPINLOCK(refused_lock);
+
+/* False if there is no room */
+static bool keep_refused(struct page *page)
+{
+	guard(spinlock)(&refused_lock);
+	if (nr_refused == MTS_NR_REFUSED)
+		return false;
+	get_page(page);
+	refused[nr_refused++] = page;
+	return true;
+}
+
+static void put_refused(void)
+{
+	struct page *page;
+
+	do {
+		scoped_guard(spinlock, &refused_lock)
+			page = nr_refused ? refused[--nr_refused] : NULL;
+		if (page)
+			put_page(page);
+	} while (page);
+}
+
+/* Not longer than a fault waits, once a second: there are many targets */
+static bool wait_for_pin(void)
+{
+	static unsigned long waited;
+	unsigned long last = READ_ONCE(waited);
+
+	if (last && time_before(jiffies, last + HZ))
+		return false;
+	wait_for_takers();
+	WRITE_ONCE(waited, jiffies);
+	return true;
+}
+
+/*
+ * The storage of the target of a long-term pin can't be had. Let the next one be
+ * another whose storage can. True if it is worth to try the same once more.
+ */
+static bool refuse_target(struct page *target, unsigned int site)
+{
+	gfp_t gfp = (GFP_USER & ~__GFP_RECLAIM) | __GFP_NOMEMALLOC | __GFP_NOWARN;
+	struct page *page = target;
+	bool kept, found = false;
+
+	/* Only what nobody has yet: it is not to be kept from moving */
+	if (page_count(page) != 1 || page_mapped(page) || page->mapping)
+		return false;
+	do {
+		kept = keep_refused(page);
+		if (page != target)
+			__free_page(page);
+		if (!kept)
+			return wait_for_pin();
+		page = alloc_pages_node(page_to_nid(target), gfp, 0);
+		if (page)
+			found = !mts_chunk_is_hopeless(page_to_pfn(page)) &&
+				!mts_reserve(page_to_pfn(page), 1, MTS_TAKE_LIGHT, site);
+	} while (page && !found);
+	if (page)
+		__free_page(page);
+	return false;
+}
+
 /**
  * mts_prepare() - have the tag storage of pages that are about to get tags
  * @pfn:	the first page
@@ -396,7 +487,8 @@ static void ask_takers(void)
  * The owner's part of &struct tag_storage_ops.
  *
  * Context: Process context, sleeps, but waits for no folio. The caller may hold
- * locks of folios.
+ * locks of folios. For long-term pins, of which many fail, it may wait like
+ * mts_wait() does.
  * Return: 0, and then the pages are taggable, unless they have no tags and
  * a release pass comes in between; -EXDEV if they can never be; -EAGAIN if they
  * had better be moved; -EINTR on a fatal signal; -EBUSY or -ENOMEM, and then it
@@ -406,6 +498,7 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		unsigned long ip)
 {
 	enum mts_effort effort;
+	unsigned int site;
 	int ret;
 
 	mts_count(MTS_STAT_RESERVE_CALLS);
@@ -425,12 +518,19 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	}
 
 	effort = current_effort();
-	ret = mts_reserve(pfn, nr_pages, effort, mts_site_get(ip));
+	site = mts_site_get(ip);
+	ret = mts_reserve(pfn, nr_pages, effort, site);
+	if (ret && effort == MTS_TAKE_LIGHT && ip &&
+	    current->flags & PF_MEMALLOC_PIN && refuse_target(pfn_to_page(pfn), site)) {
+		wait_for_takers();
+		ret = mts_reserve(pfn, nr_pages, effort, site);
+	}
 	if (ret) {
 		/* Its neighbours are on the way to the same end */
 		mts_pool_forget(pfn);
-		/* Reclaim comes again, but doesn't call mts_wait() */
-		if (effort == MTS_TAKE_LIGHT && current->flags & PF_MEMALLOC)
+		/* Reclaim and pins come again, but don't call mts_wait() */
+		if (effort == MTS_TAKE_LIGHT &&
+		    current->flags & (PF_MEMALLOC | PF_MEMALLOC_PIN))
 			ask_takers();
 	}
 	mts_worker_kick();
@@ -487,16 +587,8 @@ int mts_move(unsigned long pfn, unsigned long ip)
  */
 int mts_wait(void)
 {
-	unsigned long done = READ_ONCE(requests_done), pflags;
-	unsigned int ms = READ_ONCE(mts_policy.fault_wait_ms);
-
 	mts_count(MTS_STAT_FAULTS_RETRIED);
-	ask_takers();
-	psi_memstall_enter(&pflags);
-	wait_event_killable_timeout(requests_wait,
-				    READ_ONCE(requests_done) != done,
-				    msecs_to_jiffies(ms) + 1);
-	psi_memstall_leave(&pflags);
+	wait_for_takers();
 	return 0;
 }
 
@@ -538,6 +630,7 @@ static void take_requested(struct work_struct *work)
 	unsigned int i, site = mts_site_get(_THIS_IP_);
 	struct mts_region *r;
 
+	put_refused();
 	if (!mts_is_online())
 		return;
 	if (atomic_cmpxchg(&targets_wanted, 1, 0))
@@ -554,7 +647,7 @@ static void take_requested(struct work_struct *work)
 	}
 }
 
-/* Wait for the end of all requests; there are no new ones */
+/* Wait for the end of all requests, and of what was kept; there are no new ones */
 void mts_requests_flush(void)
 {
 	flush_workqueue(taker_wq);
