@@ -10,8 +10,12 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/syscall.h>
 
 #include "mts_paths.h"
+
+#define MPOL_DEFAULT	0
+#define MPOL_BIND	2
 
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
 
@@ -132,6 +136,21 @@ static __maybe_unused u64 lent_bytes(void)
 	long long bytes = mts_stat("released_bytes");
 
 	return bytes < 0 ? 0 : bytes;
+}
+
+/* What the task allocates comes from one node, or as it is by default */
+static __maybe_unused void bind_to(int node)
+{
+	unsigned long mask = 1UL << node;
+
+	if (syscall(SYS_set_mempolicy, MPOL_BIND, &mask, 9UL))
+		mts_die("set_mempolicy");
+}
+
+static __maybe_unused void bind_nowhere(void)
+{
+	if (syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL))
+		mts_die("set_mempolicy");
 }
 
 /* Memory that several processes look at */

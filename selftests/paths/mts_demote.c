@@ -22,7 +22,6 @@
 
 #define PAGES		2048UL
 #define STORAGE		0x64616d6fUL
-#define MPOL_BIND	2
 /* Pages that other CPUs have in their LRU batches are not seen */
 #define UNSEEN		64
 
@@ -91,15 +90,6 @@ static void damon_start(int from, int to)
 	set_word(KDAMOND "state", "on");
 }
 
-static void bind_to(int node)
-{
-	unsigned long mask = 1UL << node;
-
-	if (syscall(SYS_set_mempolicy, node < 0 ? 0 : MPOL_BIND,
-		    node < 0 ? NULL : &mask, node < 0 ? 0 : 9UL))
-		mts_die("set_mempolicy");
-}
-
 static size_t on_node(const struct mts_buf *b, int node)
 {
 	static void *pages[PAGES];
@@ -160,7 +150,7 @@ static void test(const char *what, int prot, bool huge, enum way way)
 	buf_fill(&b, STORAGE + 1, prot & PROT_MTE);
 	if (mprotect(b.p, len, PROT_TAGGED))
 		mts_die("mprotect");
-	bind_to(-1);
+	bind_nowhere();
 
 	before = on_node(&b, 0);
 	there = move(&b, way);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The contract: tag storage that somebody holds. Pages there are in pipes that
- * nobody reads, for good: what they serve can't have tags, and is free. Programs
- * with tags find the rest. Huge pages of hugetlbfs there, in use and in the pool,
- * are replaced one by one; none gets lost, and going offline goes on.
+ * nobody reads: what they serve can't have tags, and is free. Programs with tags
+ * find the rest. Huge pages of hugetlbfs there, in use and in the pool, are
+ * replaced one by one; none gets lost, and going offline goes on.
  */
 #define _GNU_SOURCE
 #include <sys/resource.h>

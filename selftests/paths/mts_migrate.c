@@ -9,8 +9,6 @@
 
 #include "mts_contract.h"
 
-#define MPOL_DEFAULT	0
-#define MPOL_BIND	2
 #define MPOL_MF_STRICT	1
 #define MPOL_MF_MOVE	2
 
@@ -37,20 +35,6 @@ static bool is_there(enum kind kind, size_t i)
 static size_t present(enum kind kind)
 {
 	return kind == LATE ? sizes[kind] / SPREAD : sizes[kind];
-}
-
-static void bind_to(int node)
-{
-	unsigned long mask = 1UL << node;
-
-	if (syscall(SYS_set_mempolicy, MPOL_BIND, &mask, 9UL))
-		mts_die("set_mempolicy");
-}
-
-static void no_policy(void)
-{
-	if (syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL))
-		mts_die("set_mempolicy");
 }
 
 /* A buffer of each kind on node 0 */
@@ -91,7 +75,7 @@ static void make_buffers(void)
 		if (kind == LATE && mprotect(b->p, len, PROT_TAGGED))
 			mts_die("mprotect");
 	}
-	no_policy();
+	bind_nowhere();
 }
 
 static void drop_buffers(void)

@@ -215,9 +215,12 @@ static void test_storage(void)
 				    KEY(i) & 2 ? 0 : DATA(i));
 		inside += mts_pfn_in_storage(mts_pfn(page));
 	}
-	/* Each of them is told from other memory, for which storage can be reserved */
+	/*
+	 * They are told from other memory, for which storage can be reserved; but for
+	 * those that had to leave before, as their storage was taken for others
+	 */
 	refused = mts_stat("reserve_refused") - refused;
-	if (refused < (long long)g.nr) {
+	if (refused < (long long)(g.nr * 9 / 10)) {
 		ktap_note("%lld of %zu pages were known to be tag storage", refused, g.nr);
 		bad++;
 	}
