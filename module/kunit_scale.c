@@ -5,9 +5,9 @@
  */
 #include <kunit/test.h>
 #include <linux/bitmap.h>
+#include <linux/irqflags.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
-#include <linux/preempt.h>
 #include <linux/prandom.h>
 #include <linux/sizes.h>
 
@@ -75,6 +75,7 @@ static void mts_scale_fault(struct kunit *test)
 	u64 start, test_ns = 0, note_ns = 0, next_ns = 0;
 	unsigned int i, refused = 0, lost = 0;
 	struct rnd_state rnd;
+	unsigned long flags;
 
 	KUNIT_ASSERT_NOT_NULL(test, r);
 	KUNIT_ASSERT_EQ(test, make_region(test, r, size), 0);
@@ -85,7 +86,8 @@ static void mts_scale_fault(struct kunit *test)
 
 		/* As after a search that has come to the end */
 		WRITE_ONCE(r->refill_from[ZONE_NORMAL], r->geo.tag_pages);
-		preempt_disable();
+		/* An interrupt is none of its work */
+		local_irq_save(flags);
 		start = ktime_get_ns();
 		refused += !mts_taggable(pfn, 1);
 		test_ns += ktime_get_ns() - start;
@@ -96,7 +98,7 @@ static void mts_scale_fault(struct kunit *test)
 		next = mts_hint_next(r, ZONE_NORMAL, r->geo.data_pfn,
 				     r->geo.data_pfn + mts_data_pages(&r->geo));
 		next_ns += ktime_get_ns() - start;
-		preempt_enable();
+		local_irq_restore(flags);
 		/* It is the only one */
 		lost += next != ALIGN_DOWN(pfn - r->geo.data_pfn, MTS_RATIO) +
 				r->geo.data_pfn;

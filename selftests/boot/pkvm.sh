@@ -13,15 +13,21 @@ hypervisor() {
 	dmesg | sed -n 's/.*kvm \[0\]: Reserved [0-9]* MiB at \(0x[0-9a-f]*\).*/\1/p'
 }
 
+# state_of BLOCK: of the first region
+state_of() {
+	awk -v b="$1" '$1 == 0 && $2 <= b && b < $2 + $3 { print $4 }' "$MTS_DEBUGFS/blocks"
+}
+
 # The storage of its memory comes and goes as any other
 its_block() {
 	_pfn=$(($(hypervisor) / $(./mts_tool page)))
+	_unit=$(($(cat "$MTS_DEBUGFS/regions/0/block_bytes") * 32))
+	_first=$(sed 's/-.*//' "$MTS_DEBUGFS/regions/0/tagged_memory")
+	_block=$((($(hypervisor) - _first) / _unit))
+	[ "$(state_of "$_block")" = released ] || { state_of "$_block"; return 1; }
 	_before=$(mts_stat blocks_reserved)
 	trigger reserve "$_pfn" || return 1
-	[ "$(mts_stat blocks_reserved)" = $((_before + 1)) ] || {
-		echo "$(mts_stat blocks_reserved) reserved, $_before before"
-		return 1
-	}
+	[ "$(state_of "$_block")" = reserved ] || { state_of "$_block"; return 1; }
 	# Others may go, too
 	trigger release 1 && [ "$(mts_stat blocks_reserved)" -le "$_before" ]
 }

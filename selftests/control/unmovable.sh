@@ -33,7 +33,7 @@ if [ "$moved" -le "$(meminfo CmaTotal)" ]; then
 else
 	ktap_fail "no page moves in vain" "there are $(meminfo CmaTotal) KiB of tag storage"
 fi
-# From run to run it differs by 1 MiB
+# From run to run it differs by a megabyte
 if [ "$moved" -gt 0 ] && [ "$kib" -ge $((without + moved / 3)) ]; then
 	ktap_ok "more fits"
 else

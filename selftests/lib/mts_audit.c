@@ -466,15 +466,34 @@ static void count_buddy(struct span *s)
 	}
 }
 
+/* An eighth of a long per-CPU list leaves it each time, and is counted the next time */
+#define REFRESHES	128
+
+/* The counters of all CPUs, into one */
+static void refresh_stats(void)
+{
+	u64 before, now = UINT64_MAX;
+	char page[16384];
+	int tries, i;
+
+	for (tries = 0; tries < REFRESHES; tries++) {
+		mts_read_file("/proc/sys/vm/stat_refresh", page, sizeof(page));
+		read_zoneinfo();
+		before = now;
+		for (now = 0, i = 0; i < nr_spans; i++)
+			now += spans[i].per_cpu;
+		if (now >= before)
+			return;
+	}
+}
+
 /* Sums of the whole machine; nobody allocates or frees meanwhile, in one look */
 static void audit_zones(void)
 {
 	u64 managed = 0, private = 0;
-	char page[16384];
 	int i;
 
-	/* Of all CPUs, into one */
-	mts_read_file("/proc/sys/vm/stat_refresh", page, sizeof(page));
+	refresh_stats();
 	read_areas();
 	read_zoneinfo();
 	read_buddyinfo();

@@ -134,6 +134,16 @@ static __maybe_unused bool buf_taggable(const char *what,
 #define PM_SWAP		(1UL << 62)
 #define PM_PRESENT	(1UL << 63)
 
+/* A swap area's number; a page that is being moved, or poisoned, has a higher one */
+#define PM_SWAP_TYPE	31UL
+#define PM_SWAP_AREAS	16UL
+
+static __maybe_unused bool pagemap_has(u64 entry, u64 bit)
+{
+	return entry & bit &&
+	       (bit != PM_SWAP || (entry & PM_SWAP_TYPE) < PM_SWAP_AREAS);
+}
+
 static __maybe_unused size_t pagemap_count(const void *p, size_t pages, u64 bit)
 {
 	u64 at = ((u64)p & ~(0xffUL << 56)) / mts_page_size * sizeof(u64);
@@ -151,7 +161,7 @@ static __maybe_unused size_t pagemap_count(const void *p, size_t pages, u64 bit)
 		if (got != (ssize_t)(n * sizeof(u64)))
 			mts_die("pagemap");
 		for (j = 0; j < n; j++)
-			count += !!(entry[j] & bit);
+			count += pagemap_has(entry[j], bit);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -304,6 +314,20 @@ static __maybe_unused u64 served_by(u64 pfn)
 			       r->block_pages * 32;
 	}
 	return 0;
+}
+
+/* ---- huge pages ---- */
+
+/* Somebody may have isolated some of the pages, as on any kernel; not for long */
+static __maybe_unused int collapse(char *p)
+{
+	double end = mts_now() + 1;
+	int ret;
+
+	while ((ret = madvise(p, mts_huge_size, MADV_COLLAPSE)) &&
+	       errno == EAGAIN && mts_now() < end)
+		usleep(1000);
+	return ret;
 }
 
 /* ---- swap ---- */

@@ -18,6 +18,7 @@ static inline void mts_take_unmovable(volatile u64 *bytes)
 	struct rlimit files = { 1 << 20, 1 << 20 };
 	size_t step = mts_page_size * mts_page_size / 8, i;
 	long long before, slab;
+	u64 base;
 	char *p;
 	int fds[2];
 
@@ -34,13 +35,15 @@ static inline void mts_take_unmovable(volatile u64 *bytes)
 			*bytes += mts_page_size;
 		}
 		before = mts_meminfo("SUnreclaim");
+		base = *bytes;
 		do {
 			for (i = 0; i < 16; i++)
 				if (pipe(fds))
 					return;
 			slab = mts_meminfo("SUnreclaim") - before;
+			/* As it grows: who takes it is killed in the middle */
+			*bytes = base + slab * 1024;
 		} while (slab < 1024);
-		*bytes += slab * 1024;
 	}
 }
 

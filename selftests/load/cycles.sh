@@ -19,15 +19,20 @@ measure() {
 	echo 3 >/proc/sys/vm/drop_caches
 	total=$(meminfo MemTotal)
 	cma=$(meminfo CmaTotal)
-	# Free pages on the per-CPU lists, megabytes at times, count as used in
-	# MemFree and MemAvailable.
-	free=$(($(meminfo MemFree) + $(awk '$1 == "count:" { n += $2 }
-		END { print n * 4 }' /proc/zoneinfo)))
 	slab=$(meminfo SUnreclaim)
 	vmalloc=$(meminfo VmallocUsed)
 	percpu=$(meminfo Percpu)
+	# Page tables and stacks of who has just begun or ended are free some grace
+	# periods later: nobody does while these look
+	sleep 1
+	# Free pages on the per-CPU lists, megabytes at times, count as used in
+	# MemFree. One process reads both: pages go from one to the other.
+	free=$(awk '$1 == "MemFree:" { n += $2 } $1 == "count:" { n += $2 * 4 }
+		END { print n }' /proc/meminfo /proc/zoneinfo)
+	sleep 1
 	# In use, but not by processes, caches, slabs or page tables
-	private=$(($(./mts_audit | sed -n 's/^# private \([0-9]*\) pages/\1/p' | tail -n 1) * 4))
+	./mts_audit >/tmp/audit.out
+	private=$(($(sed -n 's/^# private \([0-9]*\) pages/\1/p' /tmp/audit.out | tail -n 1) * 4))
 	echo "# $1: MemTotal $total free $free SUnreclaim $slab" \
 		"VmallocUsed $vmalloc Percpu $percpu private $private KiB"
 }
@@ -39,7 +44,7 @@ settled() {
 	best_private=999999999
 	for _ in 1 2 3 4 5 6; do
 		measure "$1"
-		[ "$free" -le $best_free ] || best_free=$free
+		[ "$free" -le "$best_free" ] || best_free=$free
 		[ "$private" -ge $best_private ] || best_private=$private
 		sleep 1
 	done

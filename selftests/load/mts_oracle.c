@@ -933,6 +933,13 @@ static void tag_worker(void)
 			next = mts_now() + 0.2;
 		}
 	}
+	/* Those that there are by chance may all be without tags, or none */
+	if (opt.inject == 't') {
+		while (nr_tr)
+			tregion_free(0);
+		while (!nr_tr)
+			tregion_make(M_TOUCH);
+	}
 	for (i = 0; i < nr_tr && opt.inject == 't'; i++)
 		if (tr[i].page[0].mapped && tr[i].page[0].mte)
 			mte_stg(mte_ptr(tr[i].base + 48,

@@ -148,8 +148,8 @@ static void test_busy(void)
 	for (pages = 0; pages + 64 <= max && in < count * 7 / 8; pages += 64) {
 		char *chunk = p + pages * mts_page_size;
 
-		if (pages % 1024 == 0 &&
-		    mts_meminfo("MemFree") - mts_meminfo("CmaFree") < 8 << 10)
+		if (pages % 256 == 0 &&
+		    mts_meminfo("MemFree") - mts_meminfo("CmaFree") < 4 << 10)
 			break;
 		if (madvise(chunk, 64 * mts_page_size, MADV_POPULATE_WRITE))
 			mts_die("populate");

@@ -69,7 +69,7 @@ static void test_collapse(const char *name, enum what what, bool must)
 	b.seed = 10 + what;
 	fill(&b, what);
 	madvise(b.p, mts_huge_size, MADV_HUGEPAGE);
-	err = madvise(b.p, mts_huge_size, MADV_COLLAPSE) ? errno : 0;
+	err = collapse(b.p) ? errno : 0;
 	huge = mts_is_thp(b.p);
 	bad = check(name, &b, what);
 	bad += !buf_taggable(name, &b);
@@ -96,17 +96,6 @@ static void test_collapse(const char *name, enum what what, bool must)
 /* As much memory with huge pages of 32 MiB as with those of 2 MiB */
 #define RACES		(mts_huge_size > SZ_2M ? 8UL : 32UL)
 #define RACE_PAGES	(mts_huge_size > SZ_2M ? 1UL : 4UL)
-
-/* Somebody may move one of the pages meanwhile, as on any kernel */
-static int collapse(char *p)
-{
-	int tries = 8, ret;
-
-	do {
-		ret = madvise(p, mts_huge_size, MADV_COLLAPSE);
-	} while (ret && errno == EAGAIN && --tries);
-	return ret;
-}
 
 static void test_race(void)
 {
@@ -185,7 +174,7 @@ static void test_shmem(void)
 	if (mmap(b.p, mts_huge_size, PROT_TAGGED, MAP_SHARED | MAP_FIXED, fd, 0) != b.p)
 		mts_die("mmap");
 	buf_fill(&b, 30, true);
-	err = madvise(b.p, mts_huge_size, MADV_COLLAPSE) ? errno : 0;
+	err = collapse(b.p) ? errno : 0;
 	if (err)
 		ktap_note("shared memory: %s", strerror(err));
 	bad = buf_bad("shared memory", &b);

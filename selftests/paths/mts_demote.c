@@ -25,19 +25,24 @@
 /* Pages that other CPUs have in their LRU batches are not seen */
 #define UNSEEN		64
 
+/* kdamond looks for orders at each sample, and meanwhile files of DAMON say EBUSY */
+static void set_word(const char *path, const char *word)
+{
+	int tries;
+
+	for (tries = 0; mts_write_file(path, word); tries++) {
+		if (errno != EBUSY || tries == 100)
+			mts_die(path);
+		usleep(1000);
+	}
+}
+
 static void set(const char *path, u64 value)
 {
 	char text[32];
 
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-	if (mts_write_file(path, text))
-		mts_die(path);
-}
-
-static void set_word(const char *path, const char *word)
-{
-	if (mts_write_file(path, word))
-		mts_die(path);
+	set_word(path, text);
 }
 
 /* First page of a node, and the one after the last */

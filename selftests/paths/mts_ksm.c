@@ -77,7 +77,8 @@ static size_t frames(const struct mts_buf *b)
 
 	mts_pfns(b->p, b->pages, pfns);
 	for (i = 0; i < b->pages; i++) {
-		for (j = 0; j < i && pfns[j] != pfns[i]; j++)
+		/* One that is being moved shows no frame, and is not merged */
+		for (j = 0; j < i && (!pfns[i] || pfns[j] != pfns[i]); j++)
 			;
 		nr += j == i;
 	}

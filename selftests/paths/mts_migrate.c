@@ -279,6 +279,8 @@ int main(void)
 		return KSFT_SKIP;
 	}
 	ktap_begin(8);
+	/* What somebody has isolated can't be moved, on any kernel */
+	knob("evacuate_percent", "0");
 	mts_pin(0);
 	test("move_pages()", by_move_pages);
 	test("mbind()", by_mbind);
@@ -286,5 +288,6 @@ int main(void)
 	if (!cpuset_enter())
 		mts_die("cpuset");
 	test("cpuset", by_cpuset);
+	knob("evacuate_percent", "95");
 	return ktap_end();
 }

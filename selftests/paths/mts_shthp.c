@@ -196,7 +196,7 @@ static void test_collapse(void)
 			mts_page_tag(q + i * mts_page_size, TAGS(i));
 			mts_page_fill(q + i * mts_page_size, KEY(i));
 		}
-		if (madvise(q, mts_huge_size, MADV_COLLAPSE))
+		if (collapse(q))
 			ktap_note("round %d: MADV_COLLAPSE: %s", round,
 				  strerror(errno));
 		else
