@@ -404,35 +404,59 @@ static void wait_for_takers(void)
  * Targets of long-term pins are not movable, so they don't come from the pool, and
  * the page allocator gives a page that has just been put back once more: one whose
  * storage can't be had would be the target of all there is to migrate, and the pin
- * fails. So these are kept until a taker runs.
+ * fails. So these are kept until a taker runs, as long as it isn't too much of all
+ * memory.
  */
-#define MTS_NR_REFUSED		(8 * MTS_RATIO)
+#define MTS_NR_REFUSED		(2 * MTS_RATIO)
+#define MTS_REFUSED_SHARE	64
 
-static struct page *refused[MTS_NR_REFUSED];
-static unsigned int nr_refused;
+/* Targets; whoever they are for may put them on a list. And what was next, and worse. */
+static struct page *refused_targets[MTS_NR_REFUSED];
+static LIST_HEAD(refused_pages);
+static unsigned int nr_refused_targets;
+static unsigned long nr_refused_pages;
 static DEFINE_SPINLOCK(refused_lock);
 
-/* False if there is no room */
-static bool keep_refused(struct page *page)
+/* False if there is no room; else a page that is no target is taken over */
+static bool keep_refused(struct page *page, bool target)
 {
+	unsigned long nr = compound_nr(page);
+
 	guard(spinlock)(&refused_lock);
-	if (nr_refused == MTS_NR_REFUSED)
+	if (nr_refused_pages + nr > totalram_pages() / MTS_REFUSED_SHARE ||
+	    (target && nr_refused_targets == MTS_NR_REFUSED))
 		return false;
-	get_page(page);
-	refused[nr_refused++] = page;
+	nr_refused_pages += nr;
+	if (target) {
+		get_page(page);
+		refused_targets[nr_refused_targets++] = page;
+	} else {
+		list_add(&page->lru, &refused_pages);
+	}
 	return true;
+}
+
+static struct page *next_refused(void)
+{
+	struct page *page;
+
+	guard(spinlock)(&refused_lock);
+	page = list_first_entry_or_null(&refused_pages, struct page, lru);
+	if (page)
+		list_del(&page->lru);
+	else if (nr_refused_targets)
+		page = refused_targets[--nr_refused_targets];
+	if (page)
+		nr_refused_pages -= compound_nr(page);
+	return page;
 }
 
 static void put_refused(void)
 {
 	struct page *page;
 
-	do {
-		scoped_guard(spinlock, &refused_lock)
-			page = nr_refused ? refused[--nr_refused] : NULL;
-		if (page)
-			put_page(page);
-	} while (page);
+	while ((page = next_refused()))
+		put_page(page);
 }
 
 /* Not longer than a fault waits, once a second: there are many targets */
@@ -454,26 +478,29 @@ static bool wait_for_pin(void)
  */
 static bool refuse_target(struct page *target, unsigned int site)
 {
-	gfp_t gfp = (GFP_USER & ~__GFP_RECLAIM) | __GFP_NOMEMALLOC | __GFP_NOWARN;
-	struct page *page = target;
-	bool kept, found = false;
+	gfp_t gfp = (GFP_USER & ~__GFP_RECLAIM) | __GFP_NOMEMALLOC | __GFP_NOWARN |
+		    __GFP_COMP;
+	unsigned int order = compound_order(target);
+	struct page *page;
 
 	/* Only what nobody has yet: it is not to be kept from moving */
-	if (page_count(page) != 1 || page_mapped(page) || page->mapping)
+	if (page_count(target) != 1 || page_mapped(target) || target->mapping)
 		return false;
-	do {
-		kept = keep_refused(page);
-		if (page != target)
-			__free_page(page);
-		if (!kept)
+	if (!keep_refused(target, true))
+		return wait_for_pin();
+	for (;;) {
+		page = alloc_pages_node(page_to_nid(target), gfp, order);
+		if (!page)
+			return false;
+		if (!mts_chunk_is_hopeless(page_to_pfn(page)) &&
+		    !mts_reserve(page_to_pfn(page), 1UL << order, MTS_TAKE_LIGHT, site))
+			break;
+		if (!keep_refused(page, false)) {
+			__free_pages(page, order);
 			return wait_for_pin();
-		page = alloc_pages_node(page_to_nid(target), gfp, 0);
-		if (page)
-			found = !mts_chunk_is_hopeless(page_to_pfn(page)) &&
-				!mts_reserve(page_to_pfn(page), 1, MTS_TAKE_LIGHT, site);
-	} while (page && !found);
-	if (page)
-		__free_page(page);
+		}
+	}
+	__free_pages(page, order);
 	return false;
 }
 

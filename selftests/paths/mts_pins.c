@@ -97,11 +97,11 @@ static bool take_pages(const struct range *r, struct mts_buf *b)
 	return n == PAGES;
 }
 
-static void test_pin(const char *what, const struct range *r)
+static void test_pin(const char *what, const struct range *r, bool huge)
 {
 	int fd = open("/tmp/pins", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	size_t len = PAGES * mts_page_size, before, bad = 0, i;
-	struct mts_buf b;
+	struct mts_buf b = { 0 };
+	size_t len, before, bad = 0, i;
 	struct iovec iov;
 	struct ring ring;
 	bool ok;
@@ -113,10 +113,22 @@ static void test_pin(const char *what, const struct range *r)
 	}
 	if (fd < 0 || !ring_make(&ring))
 		mts_die("io_uring");
-	ok = take_pages(r, &b);
+	if (huge) {
+		/* ZONE_MOVABLE is used first */
+		b.pages = mts_huge_size / mts_page_size;
+		b.p = mts_map_thp(PROT_RW, &ok);
+		if (!ok) {
+			ktap_skip("no huge page", "long-term pin of memory in %s", what);
+			ktap_skip("no huge page", "data and tags in %s", what);
+			return;
+		}
+	} else {
+		ok = take_pages(r, &b);
+	}
+	len = b.pages * mts_page_size;
 	buf_fill(&b, SEED, false);
 	/* Where tags come late pages may leave before they are pinned: not here */
-	for (i = 0; i < PAGES; i++) {
+	for (i = 0; i < b.pages; i++) {
 		char text[32];
 
 		snprintf(text, sizeof(text), "%llu",
@@ -128,7 +140,7 @@ static void test_pin(const char *what, const struct range *r)
 	b.mte = true;
 	buf_fill(&b, SEED, true);
 	before = count_in(r, &b);
-	ok &= before >= PAGES * 3 / 4;
+	ok &= before >= b.pages * 3 / 4;
 	iov = (struct iovec){ b.p, len };
 	if (syscall(__NR_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS,
 		    &iov, 1)) {
@@ -144,7 +156,7 @@ static void test_pin(const char *what, const struct range *r)
 	if (ok) {
 		bad += ring_io(&ring, IORING_OP_WRITE_FIXED, fd, b.p, len, 0,
 			       0) != (int)len;
-		for (i = 0; i < PAGES; i++)
+		for (i = 0; i < b.pages; i++)
 			memset(buf_page(&b, i), 0, mts_page_size);
 		bad += ring_io(&ring, IORING_OP_READ_FIXED, fd, b.p, len, 0,
 			       0) != (int)len;
@@ -160,10 +172,10 @@ static void test_pin(const char *what, const struct range *r)
 }
 
 /*
- * Hold each second page of tag storage, in pipes. What serves the ranges stays
- * free: pages are to have tags there, before they leave.
+ * Hold the tag storage, in pipes, of each second run of so many pages. What serves the
+ * ranges stays free: pages are to have tags there, before they leave.
  */
-static size_t hold_storage(void)
+static void hold_storage(size_t run)
 {
 	struct rlimit files = { 4 * PIPES, 4 * PIPES };
 	size_t i, held = 0, fd = 0;
@@ -178,7 +190,7 @@ static size_t hold_storage(void)
 		u64 pfn = mts_pfn(buf_page(&b, i));
 		u64 data = served_by(pfn);
 
-		if (!data || !(pfn & 1) || inside(&movable, data) ||
+		if (!data || !(data / run & 1) || inside(&movable, data) ||
 		    inside(&area, data))
 			continue;
 		if (held % PIPE_PAGES == 0)
@@ -188,7 +200,20 @@ static size_t hold_storage(void)
 	}
 	buf_unmap(&b);
 	storage_as_usual(&at);
-	return held;
+	ktap_note("%zu pages of tag storage are held", held);
+	if (mts_online() && held < PIPES * PIPE_PAGES / 4)
+		mts_die("pages in tag storage");
+}
+
+static void give_storage_up(void)
+{
+	size_t i;
+
+	for (i = 0; i < PIPES && pipes[i][1]; i++) {
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+		pipes[i][1] = 0;
+	}
 }
 
 static void unpoison(const u64 *pfns, size_t nr)
@@ -244,11 +269,9 @@ static void test_offline(const char *what, bool huge)
 
 int main(void)
 {
-	size_t held;
-
 	mts_need_mte();
 	mts_load_regions();
-	ktap_begin(8);
+	ktap_begin(12);
 	find_movable();
 	area.first = number(AREA "base_pfn");
 	area.end = area.first + number(AREA "count");
@@ -256,14 +279,15 @@ int main(void)
 		  (unsigned long long)movable.first,
 		  (unsigned long long)movable.end,
 		  (unsigned long long)area.first, (unsigned long long)area.end);
-	test_pin("ZONE_MOVABLE", &movable);
-	test_pin("a CMA area", &area);
+	test_pin("ZONE_MOVABLE", &movable, false);
+	test_pin("ZONE_MOVABLE, a huge page", &movable, true);
+	test_pin("a CMA area", &area, false);
 	test_offline("small pages", false);
 	test_offline("a huge page", true);
-	held = hold_storage();
-	ktap_note("%zu pages of tag storage are held", held);
-	if (mts_online() && held < PIPES * PIPE_PAGES / 2)
-		mts_die("pages in tag storage");
-	test_pin("a CMA area, storage held", &area);
+	hold_storage(32);
+	test_pin("a CMA area, storage held", &area, false);
+	give_storage_up();
+	hold_storage(mts_huge_size / mts_page_size);
+	test_pin("ZONE_MOVABLE, a huge page, storage held", &movable, true);
 	return ktap_end();
 }
