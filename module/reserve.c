@@ -421,26 +421,28 @@ static DEFINE_SPINLOCK(refused_lock);
 static bool keep_refused(struct page *page, bool target)
 {
 	unsigned long nr = compound_nr(page);
+	bool room;
 
-	guard(spinlock)(&refused_lock);
-	if (nr_refused_pages + nr > totalram_pages() / MTS_REFUSED_SHARE ||
-	    (target && nr_refused_targets == MTS_NR_REFUSED))
-		return false;
-	nr_refused_pages += nr;
-	if (target) {
+	spin_lock(&refused_lock);
+	room = nr_refused_pages + nr <= totalram_pages() / MTS_REFUSED_SHARE &&
+	       (!target || nr_refused_targets < MTS_NR_REFUSED);
+	if (room && target) {
 		get_page(page);
 		refused_targets[nr_refused_targets++] = page;
-	} else {
+	} else if (room) {
 		list_add(&page->lru, &refused_pages);
 	}
-	return true;
+	if (room)
+		nr_refused_pages += nr;
+	spin_unlock(&refused_lock);
+	return room;
 }
 
 static struct page *next_refused(void)
 {
 	struct page *page;
 
-	guard(spinlock)(&refused_lock);
+	spin_lock(&refused_lock);
 	page = list_first_entry_or_null(&refused_pages, struct page, lru);
 	if (page)
 		list_del(&page->lru);
@@ -448,6 +450,7 @@ static struct page *next_refused(void)
 		page = refused_targets[--nr_refused_targets];
 	if (page)
 		nr_refused_pages -= compound_nr(page);
+	spin_unlock(&refused_lock);
 	return page;
 }
 
