@@ -477,7 +477,7 @@ static bool wait_for_pin(void)
 
 /*
  * The storage of the target of a long-term pin can't be had. Let the next one be
- * another whose storage can. True if it is worth to try the same once more.
+ * another whose storage can. True if it has waited, and the same may be had now.
  */
 static bool refuse_target(struct page *target, unsigned int site)
 {
@@ -551,10 +551,8 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	site = mts_site_get(ip);
 	ret = mts_reserve(pfn, nr_pages, effort, site);
 	if (ret && effort == MTS_TAKE_LIGHT && ip &&
-	    current->flags & PF_MEMALLOC_PIN && refuse_target(pfn_to_page(pfn), site)) {
-		wait_for_takers();
+	    current->flags & PF_MEMALLOC_PIN && refuse_target(pfn_to_page(pfn), site))
 		ret = mts_reserve(pfn, nr_pages, effort, site);
-	}
 	if (ret) {
 		/* Its neighbours are on the way to the same end */
 		mts_pool_forget(pfn);

@@ -493,9 +493,8 @@ static void audit_zones(void)
 	u64 managed = 0, private = 0;
 	int i;
 
-	refresh_stats();
 	read_areas();
-	read_zoneinfo();
+	refresh_stats();
 	read_buddyinfo();
 	for (i = 0; i < nr_spans; i++) {
 		struct span *s = &spans[i];
