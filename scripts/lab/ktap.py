@@ -24,6 +24,7 @@ class Ktap:
         self.problems = []
         self.ended = False
         self.nested = []        # (path, ok, description, directive, reason)
+        self.failed_parts = []  # texts: what failed in a nested document, and its comments
         self._nested(text)
         last_comment = ""
         for line in text.splitlines():
@@ -55,7 +56,7 @@ class Ktap:
     def _nested(self, text):
         """Results of indented documents, four spaces for each level."""
         subtest = ""
-        names, plans, counts = {}, {}, {}
+        names, plans, counts, comments = {}, {}, {}, []
 
         def close(level):
             for at in [at for at in plans if at >= level]:
@@ -68,9 +69,12 @@ class Ktap:
             body = line.lstrip(" ")
             level = (len(line) - len(body)) // 4
             if body.startswith("# Subtest: "):
-                subtest = body[11:].strip()
+                subtest, comments = body[11:].strip(), []
+            elif body.startswith("#"):
+                comments.append(body[1:].strip())
             if not level:
                 if self.RESULT.match(body):
+                    comments = []
                     close(1)
                     subtest = ""
                 continue
@@ -94,6 +98,9 @@ class Ktap:
                 counts[level] = counts.get(level, 0) + 1
                 self.nested.append((names.get(level) or subtest, ok == "ok", desc,
                                     (directive or "").upper(), (reason or "").strip()))
+                if ok == "not ok" and directive is None:
+                    self.failed_parts.append("; ".join([f"not ok {desc}", *comments[-3:]]))
+                comments = []
         close(1)
 
     def skipped(self):

@@ -49,6 +49,7 @@ import threading
 import time
 
 from lab import lablib
+from lab.ktap import Ktap
 from lab.lablib import SCRIPTS, TOP, die
 from lab.runner import call
 
@@ -361,4 +362,7 @@ def run_entry(entry, rundir, artifacts, show="none"):
     verdict["reasons"] = reasons
     if passed and verdict["skipped"] and "skips" not in entry.options:
         return "skip", verdict
+    if not passed:
+        log = lablib.read_text(os.path.join(rundir, "ktap.log")).replace("\r", "")
+        verdict["parts"] = Ktap(log).failed_parts
     return ("pass" if passed else "fail"), verdict

@@ -131,7 +131,8 @@ class Job:
 class Runner:
     """Runs tests side by side and tells what comes of each. A test has a name, the
     number of CPUs it wants (smp), and what run_one() takes; that returns its status and
-    a verdict: "reasons", "seconds", and what is worth telling of a pass ("says")."""
+    a verdict: "reasons", which "parts" failed, "seconds", and what is worth telling of
+    a pass ("says")."""
 
     def __init__(self, tests, run_one, slots=None):
         self.tests, self.run_one = list(tests), run_one
@@ -149,7 +150,7 @@ class Runner:
             print(f"[{self.done:{len(str(total))}}/{total}] {WORDS[status]} {test.name} "
                   f"({verdict.get('seconds', 0):.1f} s) {verdict.get('says', '')}".rstrip())
             if status != "pass":
-                for reason in verdict["reasons"]:
+                for reason in verdict["reasons"] + verdict.get("parts", []):
                     print(f"          {reason}")
             if status in ("fail", "setup"):
                 self.failed.append((test, verdict["reasons"]))
