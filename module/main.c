@@ -82,6 +82,7 @@ static void disable_hooks(void)
 		return;
 	tag_storage_disable();
 	mts_requests_flush();
+	mts_pin_flush();
 	mts_pool_exit();
 }
 

@@ -596,6 +596,7 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		unsigned long ip);
 int mts_move(unsigned long pfn, unsigned long ip);
 int mts_wait(void);
+void mts_wait_for_takers(void);
 int mts_take_pages(unsigned long pfn, unsigned long nr, enum mts_effort effort,
 		   enum mts_op *op);
 int mts_block_reserve(struct mts_region *r, unsigned long block,
@@ -605,6 +606,12 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 void mts_requests_flush(void);
 int mts_requests_init(void);
 void mts_requests_exit(void);
+
+/* pin.c */
+bool mts_pin_refuse(struct page *target, unsigned int site);
+unsigned long mts_pin_kept(void);
+void mts_pin_put(void);
+void mts_pin_flush(void);
 
 /* repeat.c */
 void mts_repeat_note(unsigned long pfn);

@@ -386,8 +386,14 @@ static void ask_takers(void)
 				     MTS_NR_TAKERS]);
 }
 
-/* Until a request has come to a good end, but for fault_wait_ms at most */
-static void wait_for_takers(void)
+/**
+ * mts_wait_for_takers() - wait until a request has come to a good end
+ *
+ * For fault_wait_ms at most.
+ *
+ * Context: Process context. Ends on a fatal signal.
+ */
+void mts_wait_for_takers(void)
 {
 	unsigned long done = READ_ONCE(requests_done), pflags;
 	unsigned int ms = READ_ONCE(mts_policy.fault_wait_ms);
@@ -398,113 +404,6 @@ static void wait_for_takers(void)
 				    READ_ONCE(requests_done) != done,
 				    msecs_to_jiffies(ms) + 1);
 	psi_memstall_leave(&pflags);
-}
-
-/*
- * Targets of long-term pins are not movable, so they don't come from the pool, and
- * the page allocator gives a page that has just been put back once more: one whose
- * storage can't be had would be the target of all there is to migrate, and the pin
- * fails. So these are kept until a taker runs, as long as it isn't too much of all
- * memory.
- */
-#define MTS_NR_REFUSED		(2 * MTS_RATIO)
-#define MTS_REFUSED_SHARE	64
-
-/* Targets; whoever they are for may put them on a list. And what was next, and worse. */
-static struct page *refused_targets[MTS_NR_REFUSED];
-static LIST_HEAD(refused_pages);
-static unsigned int nr_refused_targets;
-static unsigned long nr_refused_pages;
-static DEFINE_SPINLOCK(refused_lock);
-
-/* False if there is no room; else a page that is no target is taken over */
-static bool keep_refused(struct page *page, bool target)
-{
-	unsigned long nr = compound_nr(page);
-	bool room;
-
-	spin_lock(&refused_lock);
-	room = nr_refused_pages + nr <= totalram_pages() / MTS_REFUSED_SHARE &&
-	       (!target || nr_refused_targets < MTS_NR_REFUSED);
-	if (room && target) {
-		get_page(page);
-		refused_targets[nr_refused_targets++] = page;
-	} else if (room) {
-		list_add(&page->lru, &refused_pages);
-	}
-	if (room)
-		nr_refused_pages += nr;
-	spin_unlock(&refused_lock);
-	return room;
-}
-
-static struct page *next_refused(void)
-{
-	struct page *page;
-
-	spin_lock(&refused_lock);
-	page = list_first_entry_or_null(&refused_pages, struct page, lru);
-	if (page)
-		list_del(&page->lru);
-	else if (nr_refused_targets)
-		page = refused_targets[--nr_refused_targets];
-	if (page)
-		nr_refused_pages -= compound_nr(page);
-	spin_unlock(&refused_lock);
-	return page;
-}
-
-static void put_refused(void)
-{
-	struct page *page;
-
-	while ((page = next_refused()))
-		put_page(page);
-}
-
-/* Not longer than a fault waits, once a second: there are many targets */
-static bool wait_for_pin(void)
-{
-	static unsigned long waited;
-	unsigned long last = READ_ONCE(waited);
-
-	if (last && time_before(jiffies, last + HZ))
-		return false;
-	wait_for_takers();
-	WRITE_ONCE(waited, jiffies);
-	return true;
-}
-
-/*
- * The storage of the target of a long-term pin can't be had. Let the next one be
- * another whose storage can. True if it has waited, and the same may be had now.
- */
-static bool refuse_target(struct page *target, unsigned int site)
-{
-	gfp_t gfp = (GFP_USER & ~__GFP_RECLAIM) | __GFP_NOMEMALLOC | __GFP_NOWARN |
-		    __GFP_COMP;
-	unsigned int order = compound_order(target);
-	struct page *page;
-
-	/* Only what nobody has yet: it is not to be kept from moving */
-	if (page_count(target) != 1 || page_mapped(target) || target->mapping)
-		return false;
-	if (!keep_refused(target, true))
-		return wait_for_pin();
-	for (;;) {
-		page = alloc_pages_node(page_to_nid(target), gfp, order);
-		if (!page)
-			return false;
-		if (!mts_chunk_is_hopeless(page_to_pfn(page)) &&
-		    !mts_reserve(page_to_pfn(page), 1UL << order, MTS_TAKE_LIGHT, site))
-			break;
-		if (!keep_refused(page, false)) {
-			__free_pages(page, order);
-			return wait_for_pin();
-		}
-	}
-	__free_pages(page, order);
-	return false;
 }
 
 /**
@@ -551,7 +450,7 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	site = mts_site_get(ip);
 	ret = mts_reserve(pfn, nr_pages, effort, site);
 	if (ret && effort == MTS_TAKE_LIGHT && ip &&
-	    current->flags & PF_MEMALLOC_PIN && refuse_target(pfn_to_page(pfn), site))
+	    current->flags & PF_MEMALLOC_PIN && mts_pin_refuse(pfn_to_page(pfn), site))
 		ret = mts_reserve(pfn, nr_pages, effort, site);
 	if (ret) {
 		/* Its neighbours are on the way to the same end */
@@ -616,7 +515,7 @@ int mts_move(unsigned long pfn, unsigned long ip)
 int mts_wait(void)
 {
 	mts_count(MTS_STAT_FAULTS_RETRIED);
-	wait_for_takers();
+	mts_wait_for_takers();
 	return 0;
 }
 
@@ -658,7 +557,6 @@ static void take_requested(struct work_struct *work)
 	unsigned int i, site = mts_site_get(_THIS_IP_);
 	struct mts_region *r;
 
-	put_refused();
 	if (!mts_is_online())
 		return;
 	if (atomic_cmpxchg(&targets_wanted, 1, 0))
@@ -675,7 +573,7 @@ static void take_requested(struct work_struct *work)
 	}
 }
 
-/* Wait for the end of all requests, and of what was kept; there are no new ones */
+/* Wait for the end of all requests; there are no new ones */
 void mts_requests_flush(void)
 {
 	flush_workqueue(taker_wq);

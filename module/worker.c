@@ -195,7 +195,7 @@ static unsigned long shrink_count(struct shrinker *shrinker,
 {
 	bool all = time_after_eq(jiffies, READ_ONCE(next_pressure));
 
-	return mts_pass_excess(all) + mts_pool_pages() ?: SHRINK_EMPTY;
+	return mts_pass_excess(all) + mts_pool_pages() + mts_pin_kept() ?: SHRINK_EMPTY;
 }
 
 /*
@@ -207,6 +207,7 @@ static unsigned long shrink_scan(struct shrinker *shrinker,
 {
 	unsigned long next = READ_ONCE(next_pressure), pool = mts_pool_pages();
 
+	mts_pin_put();
 	if (time_after_eq(jiffies, next)) {
 		WRITE_ONCE(next_pressure, jiffies +
 			   msecs_to_jiffies(MTS_PRESSURE_INTERVAL_MS));
