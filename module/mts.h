@@ -56,8 +56,10 @@
  *                     Holding it guarantees that state and taggable bits agree.
  *   mts_pool.lock     spinlock, see pool.c; zone->lock nests inside.
  *   mts_site_lock     spinlock; additions to the tables of sites.
+ *   pin_lock          spinlock; what is kept, see pin.c.
  *   drain_lock        spinlock, see offline.c.
  *   mts_policy_lock   spinlock; changes of the knobs.
+ *   lock              spinlock, of the line sizes, see scrub.c: nothing nests inside.
  *
  * No lock is held while pages are taken: a changing block is the lock. Faults
  * that find one changing wait for it, killably and for a bounded time, or go
