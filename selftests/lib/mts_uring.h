@@ -46,6 +46,13 @@ static __maybe_unused bool ring_make(struct ring *r)
 	return true;
 }
 
+static __maybe_unused void ring_close(struct ring *r)
+{
+	close(r->fd);
+	munmap(r->rings, r->rings_len);
+	munmap(r->sqes, r->sqes_len);
+}
+
 static __maybe_unused int ring_io(struct ring *r, int opcode, int fd, void *p,
 				  size_t len, u64 offset, int buffer)
 {

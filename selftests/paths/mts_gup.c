@@ -518,9 +518,7 @@ static void test_uring(void)
 	bad += buf_bad("after fork", &data);
 	bad += buf_bad("after fork", &tagged);
 	close(fd);
-	munmap(r.sqes, r.sqes_len);
-	munmap(r.rings, r.rings_len);
-	close(r.fd);
+	ring_close(&r);
 	if (stored)
 		grab_restore(g);
 	buf_unmap(&tagged);

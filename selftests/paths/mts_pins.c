@@ -99,20 +99,18 @@ static bool take_pages(const struct range *r, struct mts_buf *b)
 
 static void test_pin(const char *what, const struct range *r, bool huge)
 {
-	int fd = open("/tmp/pins", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	struct mts_buf b = { 0 };
 	size_t len, before, bad = 0, i;
+	struct mts_buf b = { 0 };
 	struct iovec iov;
 	struct ring ring;
 	bool ok;
+	int fd;
 
 	if (r->first == r->end) {
 		ktap_skip("there is none", "long-term pin of memory in %s", what);
 		ktap_skip("there is none", "data and tags in %s", what);
 		return;
 	}
-	if (fd < 0 || !ring_make(&ring))
-		mts_die("io_uring");
 	if (huge) {
 		/* ZONE_MOVABLE is used first */
 		b.pages = mts_huge_size / mts_page_size;
@@ -120,11 +118,15 @@ static void test_pin(const char *what, const struct range *r, bool huge)
 		if (!ok) {
 			ktap_skip("no huge page", "long-term pin of memory in %s", what);
 			ktap_skip("no huge page", "data and tags in %s", what);
+			munmap(b.p, mts_huge_size);
 			return;
 		}
 	} else {
 		ok = take_pages(r, &b);
 	}
+	fd = open("/tmp/pins", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || !ring_make(&ring))
+		mts_die("io_uring");
 	len = b.pages * mts_page_size;
 	buf_fill(&b, SEED, false);
 	/* Where tags come late pages may leave before they are pinned: not here */
@@ -164,9 +166,7 @@ static void test_pin(const char *what, const struct range *r, bool huge)
 	}
 	bad += !buf_taggable(what, &b);
 	ktap_result(ok && !bad, "data and tags in %s", what);
-	close(ring.fd);
-	munmap(ring.rings, ring.rings_len);
-	munmap(ring.sqes, ring.sqes_len);
+	ring_close(&ring);
 	close(fd);
 	buf_unmap(&b);
 }
