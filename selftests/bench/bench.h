@@ -10,6 +10,8 @@
 
 #define KIB(x)		((size_t)(x) << 10)
 #define MIB(x)		((size_t)(x) << 20)
+#define THP_2M		"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB"
+#define THP_64K		"/sys/kernel/mm/transparent_hugepage/hugepages-64kB"
 #define NSEC_PER_MSEC	1000000ULL
 #define NSEC_PER_SEC	1000000000ULL
 
@@ -29,6 +31,8 @@ void bench_populate(void *base, size_t bytes);
 /* Write a byte to each page. */
 void bench_touch(void *base, size_t bytes);
 long bench_number(const char *word);
+/* Folios of this size only, "2m" or "64k", where madvise() asks; NULL: as usual. */
+void bench_folios(const char *size);
 void bench_write(const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 void bench_msleep(unsigned int ms);
@@ -69,6 +73,7 @@ struct bench_command {
 
 int touch_main(int argc, char **argv);
 int fork_main(int argc, char **argv);
+int kind_main(int argc, char **argv);
 int cache_main(int argc, char **argv);
 int mix_main(int argc, char **argv);
 int mix_job_main(int argc, char **argv);

@@ -40,6 +40,14 @@ make_swap() {
 	mkswap "/dev/zram$_n" >/dev/null && swapon "/dev/zram$_n"
 }
 
+# kinds ROW PROT
+kinds() {
+	grep -q zram /proc/swaps || make_swap || return 1
+	for _kind in shared swap huge collapse protect; do
+		run "$1$_kind" kind "$_kind" "$2" 16 $passes
+	done
+}
+
 # churn ROW: B7f-SITUATION-TAGGED. What is not used by programs, and not
 # kept free by the kernel, is page cache, except where there is room.
 churn() {
@@ -90,13 +98,17 @@ for row in "$@"; do
 	B1)
 		run B1touch touch plain $mib $touches
 		run B1fork fork plain 16 $passes
+		run B1fork2m fork plain 16 $passes 2m
 		make_fs && run B1cache cache /mnt/disk/file 32 3
 		run B1mix mix $jobs
 		;;
+	B1k) kinds B1 plain ;;
 	B3)
 		run B3 touch mte $mib $touches
 		run B3fork fork mte 16 $passes
+		run B3fork2m fork mte 16 $passes 2m
 		;;
+	B3k) kinds B3 mte ;;
 	B3h)
 		run B3h2m touch mte $mib $passes 2m
 		run B3h64k touch mte $mib $passes 64k

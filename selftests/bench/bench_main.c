@@ -17,6 +17,7 @@
 static const struct bench_command commands[] = {
 	{ "touch", touch_main },
 	{ "fork", fork_main },
+	{ "kind", kind_main },
 	{ "cache", cache_main },
 	{ "mix", mix_main },
 	{ "mix-job", mix_job_main },
@@ -114,6 +115,14 @@ void bench_write(const char *path, const char *fmt, ...)
 	va_end(ap);
 	if (mts_write_file(path, text))
 		mts_die(path);
+}
+
+void bench_folios(const char *size)
+{
+	bool small = size && strcmp(size, "2m");
+
+	bench_write(THP_2M "/enabled", !size ? "inherit" : small ? "never" : "madvise");
+	bench_write(THP_64K "/enabled", small ? "madvise" : "never");
 }
 
 void bench_msleep(unsigned int ms)

@@ -18,7 +18,7 @@ static void wait_ok(pid_t pid)
 		mts_die("child");
 }
 
-/* fork PROT MIB PASSES: fork, write to each page in the child, exit. */
+/* fork PROT MIB PASSES [2m|64k]: fork, write to each page in the child, exit. */
 int fork_main(int argc, char **argv)
 {
 	size_t bytes, pages, passes, pass;
@@ -26,17 +26,22 @@ int fork_main(int argc, char **argv)
 	struct shared {
 		u64 start, forked, copied;
 	} *t;
-	char *p;
+	char *map, *p;
 
 	if (argc < 3)
-		mts_die("fork PROT MIB PASSES");
+		mts_die("fork PROT MIB PASSES [2m|64k]");
 	bytes = MIB(bench_number(argv[1]));
 	passes = bench_number(argv[2]);
 	pages = bytes / mts_page_size;
 	t = bench_shared(sizeof(*t));
-	p = bench_map(bytes, bench_prot(argv[0]));
-	madvise(p, bytes, MADV_NOHUGEPAGE);
+	map = bench_map(bytes + MIB(2), bench_prot(argv[0]));
+	p = (char *)(((u64)map + MIB(2) - 1) & ~(MIB(2) - 1));
+	if (argc > 3)
+		bench_folios(argv[3]);
+	madvise(map, bytes + MIB(2), argc > 3 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	bench_touch(p, bytes);
+	if (argc > 3)
+		bench_folios(NULL);
 
 	for (pass = 0; pass < passes; pass++) {
 		u64 end;

@@ -10,8 +10,6 @@
 
 #include "bench.h"
 
-#define THP_2M		"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB"
-#define THP_64K		"/sys/kernel/mm/transparent_hugepage/hugepages-64kB"
 
 /*
  * Each pass has so many pages less: which of them finds the lists of free pages
@@ -52,8 +50,7 @@ int touch_main(int argc, char **argv)
 
 		huge_dir = big ? THP_2M : THP_64K;
 		huge_bytes = big ? MIB(2) : KIB(64);
-		bench_write(THP_2M "/enabled", big ? "madvise" : "never");
-		bench_write(THP_64K "/enabled", big ? "never" : "madvise");
+		bench_folios(argv[3]);
 		huge = huge_allocated(huge_dir);
 	}
 
@@ -88,8 +85,7 @@ int touch_main(int argc, char **argv)
 	if (huge_dir) {
 		bench_say("huge_share", 1.0 * (huge_allocated(huge_dir) - huge) *
 			  huge_bytes / bytes / passes);
-		bench_write(THP_2M "/enabled", "inherit");
-		bench_write(THP_64K "/enabled", "never");
+		bench_folios(NULL);
 	}
 	return 0;
 }
