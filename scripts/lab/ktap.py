@@ -24,7 +24,6 @@ class Ktap:
         self.problems = []
         self.ended = False
         self.nested = []        # (path, ok, description, directive, reason)
-        self.failed_parts = []  # texts: what failed in a nested document, and its comments
         self._nested(text)
         last_comment = ""
         for line in text.splitlines():
@@ -96,10 +95,10 @@ class Ktap:
                 close(level + 1)
                 ok, _, desc, directive, reason = match.groups()
                 counts[level] = counts.get(level, 0) + 1
+                if ok == "not ok" and not reason:
+                    reason = "; ".join(comments[-3:])
                 self.nested.append((names.get(level) or subtest, ok == "ok", desc,
                                     (directive or "").upper(), (reason or "").strip()))
-                if ok == "not ok" and directive is None:
-                    self.failed_parts.append("; ".join([f"not ok {desc}", *comments[-3:]]))
                 comments = []
         close(1)
 
@@ -111,11 +110,18 @@ class Ktap:
                         for path, ok, desc, directive, reason in self.nested
                         if ok and directive == "SKIP"]
 
+    def _nested_failures(self):
+        return [(path, desc, reason) for path, ok, desc, directive, reason in self.nested
+                if not ok and directive not in ("TODO", "XFAIL")]
+
     def hidden(self):
         """Nested failures, as texts."""
-        return [(f"{path}: " if path else "") + desc
-                for path, ok, desc, directive, _ in self.nested
-                if not ok and directive not in ("TODO", "XFAIL")]
+        return [(f"{path}: " if path else "") + desc for path, desc, _ in self._nested_failures()]
+
+    def failed_parts(self):
+        """The same, with the comments before them."""
+        return [f"not ok {desc}" + (f"; {reason}" if reason else "")
+                for _, desc, reason in self._nested_failures()]
 
     def number(self, key):
         try:

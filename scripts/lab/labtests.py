@@ -364,5 +364,5 @@ def run_entry(entry, rundir, artifacts, show="none"):
         return "skip", verdict
     if not passed:
         log = lablib.read_text(os.path.join(rundir, "ktap.log")).replace("\r", "")
-        verdict["parts"] = Ktap(log).failed_parts
+        verdict["parts"] = Ktap(log).failed_parts()
     return ("pass" if passed else "fail"), verdict

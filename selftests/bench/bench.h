@@ -25,6 +25,8 @@ void bench_cannot(const char *why);
 
 int bench_prot(const char *word);
 void *bench_map(size_t bytes, int prot);
+/* Where a huge page can begin */
+char *bench_align(char *p);
 /* Of this program and its children. */
 void *bench_shared(size_t bytes);
 void bench_populate(void *base, size_t bytes);

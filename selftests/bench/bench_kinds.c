@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Other kinds of memory: shared, swapped, in huge pages, protected, moved. */
 #define _GNU_SOURCE
-#include <linux/mman.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "bench.h"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
 
 static size_t bytes;
 static int prot;
@@ -28,7 +22,7 @@ static void lap(u64 *from, u64 *sum)
 	u64 now = bench_ns();
 
 	*sum += now - *from;
-	*from = bench_ns();
+	*from = now;
 }
 
 static void must_advise(char *p, int advice)
@@ -150,7 +144,7 @@ int kind_main(int argc, char **argv)
 	bench_folios("2m");
 	for (pass = 0; pass < passes; pass++) {
 		char *map = bench_map(2 * bytes + MIB(2), prot);
-		char *p = (char *)(((u64)map + bytes + MIB(2) - 1) & ~(MIB(2) - 1));
+		char *p = bench_align(map + bytes);
 
 		if (pass == 1)
 			memset(ns, 0, sizeof(ns));

@@ -71,6 +71,11 @@ void *bench_map(size_t bytes, int prot)
 	return p;
 }
 
+char *bench_align(char *p)
+{
+	return (char *)(((u64)p + MIB(2) - 1) & ~(MIB(2) - 1));
+}
+
 void *bench_shared(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -35,7 +35,7 @@ int fork_main(int argc, char **argv)
 	pages = bytes / mts_page_size;
 	t = bench_shared(sizeof(*t));
 	map = bench_map(bytes + MIB(2), bench_prot(argv[0]));
-	p = (char *)(((u64)map + MIB(2) - 1) & ~(MIB(2) - 1));
+	p = bench_align(map);
 	if (argc > 3)
 		bench_folios(argv[3]);
 	madvise(map, bytes + MIB(2), argc > 3 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);

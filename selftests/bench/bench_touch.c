@@ -10,7 +10,6 @@
 
 #include "bench.h"
 
-
 /*
  * Each pass has so many pages less: which of them finds the lists of free pages
  * full depends on the size, and shall not decide.
@@ -56,7 +55,7 @@ int touch_main(int argc, char **argv)
 
 	for (pass = 0; pass < passes; pass++) {
 		char *map = bench_map(bytes + MIB(2), prot);
-		char *p = (char *)(((u64)map + MIB(2) - 1) & ~(MIB(2) - 1));
+		char *p = bench_align(map);
 		u64 start, touched, end;
 
 		madvise(map, bytes + MIB(2),

@@ -5,24 +5,14 @@
  * CPU and a clock that does.
  */
 #define _GNU_SOURCE
-#include <time.h>
-
 #include "mts_contract.h"
 
 #define PASSES		4
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
-
 /* Each page of the memory is written to in a child, over and over. Ns per page. */
 static double copy_on_write(char *p, size_t pages)
 {
-	u64 *sum = shared_memory(mts_page_size), ns;
+	double *sum = shared_memory(mts_page_size), seconds;
 	size_t pass, i;
 
 	memset(p, 1, pages * mts_page_size);
@@ -30,20 +20,20 @@ static double copy_on_write(char *p, size_t pages)
 		pid_t pid = mts_fork();
 
 		if (!pid) {
-			u64 start = now_ns();
+			double start = mts_now();
 
 			for (i = 0; i < pages; i++)
 				*(volatile char *)(p + i * mts_page_size) = 2;
 			/* The first time is another one */
-			*sum += pass ? now_ns() - start : 0;
+			*sum += pass ? mts_now() - start : 0;
 			_exit(0);
 		}
 		if (!child_ok(pid))
 			mts_die("child");
 	}
-	ns = *sum;
+	seconds = *sum;
 	munmap(sum, mts_page_size);
-	return 1.0 * ns / pages / PASSES;
+	return seconds * 1e9 / pages / PASSES;
 }
 
 static void test_cow(const char *what, int prot)
