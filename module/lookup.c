@@ -140,7 +140,7 @@ int mts_taggable(unsigned long pfn, unsigned long nr_pages)
 /**
  * mts_hint_note() - note that pages of a chunk have become free
  * @r:		the region that serves it
- * @zone:	index of its zone
+ * @zone:	its zone, counted over all nodes
  * @pfn:	one of the pages
  *
  * Only of a chunk that is taggable.
@@ -164,7 +164,7 @@ void mts_hint_note(struct mts_region *r, unsigned int zone, unsigned long pfn)
 /**
  * mts_hint_next() - the next chunk that has free pages for tags
  * @r:		the region
- * @zone:	index of the zone
+ * @zone:	the zone, counted over all nodes
  * @start:	first page of the zone in the region
  * @end:	the one after its last page there
  *

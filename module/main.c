@@ -59,14 +59,10 @@ static int enable_hooks(void)
 
 	if (!mts_have_tags)
 		return 0;
-	ret = mts_pool_init();
-	if (ret)
-		return ret;
 	mts_clear_spare();
 	ret = tag_storage_enable(&mts_ops);
 	if (!ret)
 		return 0;
-	mts_pool_exit();
 	if (ret == -ENOEXEC)
 		pr_err("the kernel's hooks are not of version %u; build the module for this kernel\n",
 		       MTS_HOOKS_ABI);
@@ -83,7 +79,7 @@ static void disable_hooks(void)
 	tag_storage_disable();
 	mts_requests_flush();
 	mts_pin_flush();
-	mts_pool_exit();
+	mts_pool_drain(NULL);
 }
 
 /* All that has no tags has been released */
@@ -225,9 +221,12 @@ static int __init mts_init(void)
 		return ret;
 	if (!mts_have_tags)
 		pr_notice("MTE is absent or disabled: nothing can have tags, and all tag storage is lent, until the next boot\n");
-	ret = mts_scrub_init();
+	ret = mts_pool_init();
 	if (ret)
 		goto exit_firmware;
+	ret = mts_scrub_init();
+	if (ret)
+		goto exit_pool;
 	ret = mts_requests_init();
 	if (ret)
 		goto exit_scrub;
@@ -262,6 +261,8 @@ exit_requests:
 	mts_requests_exit();
 exit_scrub:
 	mts_scrub_exit();
+exit_pool:
+	mts_pool_exit();
 exit_firmware:
 	mts_firmware_exit();
 	return ret;
@@ -278,6 +279,7 @@ static void __exit mts_exit(void)
 	mts_balance_exit();
 	mts_requests_exit();
 	mts_scrub_exit();
+	mts_pool_exit();
 	mts_firmware_exit();
 }
 module_exit(mts_exit);

@@ -140,7 +140,7 @@ static inline void mts_set_del(struct mts_set *s, unsigned long n)
  *		without a lock
  * @refill:	a bit for each MTS_RATIO data pages: some may be free, and
  *		allocations for tags look there; mts_hint_note()
- * @refill_from: where to begin to look in @refill, for each zone
+ * @refill_from: where to begin to look in @refill, for each zone of each node
  * @requests:	a bit for each block: somebody waits for it, see reserve.c
  * @idle:	for how long passes have found each block without tags, in units
  *		that pass.c knows, up to U8_MAX; 0 is not at all
@@ -172,7 +172,7 @@ struct mts_region {
 	spinlock_t lock;
 	unsigned long *taggable;
 	unsigned long *refill;
-	unsigned long refill_from[MAX_NR_ZONES];
+	unsigned long refill_from[MAX_NUMNODES * MAX_NR_ZONES];
 	unsigned long *requests;
 	u8 *idle;
 	u16 *tagged;
@@ -613,6 +613,7 @@ void mts_requests_exit(void);
 bool mts_pin_refuse(struct page *target, unsigned int site);
 unsigned long mts_pin_kept(void);
 void mts_pin_put(void);
+void mts_pin_release(struct page *page);
 void mts_pin_flush(void);
 
 /* repeat.c */

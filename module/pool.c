@@ -69,13 +69,18 @@ struct mts_pools {
 	struct mts_pool pool[];
 };
 
-/* NULL when offline */
 static struct mts_pools __percpu *pools;
 static unsigned int nr_pools;
 
+/* Of the zone, among those of all nodes */
+static unsigned int pool_index(struct zone *zone)
+{
+	return zone_to_nid(zone) * MAX_NR_ZONES + zone_idx(zone);
+}
+
 static noinline struct mts_pool *pool_find(struct mts_pools *p, struct zone *zone)
 {
-	struct mts_pool *pool = p->pool + zone_to_nid(zone) * MAX_NR_ZONES + zone_idx(zone);
+	struct mts_pool *pool = p->pool + pool_index(zone);
 
 	WRITE_ONCE(pool->zone, zone);
 	WRITE_ONCE(p->recent, pool);
@@ -114,7 +119,7 @@ void mts_pool_note_free(unsigned long pfn)
 	struct mts_region *r = mts_region_of_data(pfn);
 
 	if (r)
-		mts_hint_note(r, page_zonenum(pfn_to_page(pfn)), pfn);
+		mts_hint_note(r, pool_index(page_zone(pfn_to_page(pfn))), pfn);
 }
 
 /*
@@ -129,7 +134,7 @@ static unsigned long next_chunk(struct mts_region *r, struct zone *zone)
 	end = min(zone_end_pfn(zone), r->geo.data_pfn + mts_data_pages(&r->geo));
 	if (start >= end)
 		return 0;
-	pfn = mts_hint_next(r, zone_idx(zone), start, end);
+	pfn = mts_hint_next(r, pool_index(zone), start, end);
 	/* Nodes can interleave: not for this zone of the node */
 	if (pfn && page_zone(pfn_to_page(pfn)) != zone) {
 		mts_pool_note_free(pfn);
@@ -339,11 +344,11 @@ struct page *mts_pool_alloc(struct zone *zone)
 	struct page *page = NULL;
 	struct mts_pool *pool;
 
-	if (!lists_max(zone))
-		return NULL;
 	pool = pool_of(zone);
 	if (spin_trylock(&pool->lock)) {
-		page = pool_take(pool);
+		/* Under the lock: who disables the lists drains this one then */
+		if (lists_max(zone))
+			page = pool_take(pool);
 		spin_unlock(&pool->lock);
 	}
 	return page;
@@ -386,24 +391,24 @@ static void pool_shrink(struct mts_pool *pool, unsigned int nr)
 bool mts_pool_free(struct page *page)
 {
 	struct zone *zone = page_zone(page);
-	int max = lists_max(zone);
 	struct mts_pool *pool;
 	bool taken = false;
+	int max;
 
-	if (!max) {
-		mts_survey_note(page_to_pfn(page));
-		return false;
-	}
 	pool = pool_of(zone);
 	if (spin_trylock(&pool->lock)) {
 		pool_note(pool, page);
+		/* Under the lock, as above */
+		max = lists_max(zone);
+		taken = max;
 		/* As the page allocator does it when memory gets scarce */
 		if (test_bit(ZONE_BELOW_HIGH, &pool->zone->flags))
 			max = POOL_BATCH;
-		list_add(&page->lru, &pool->pages);
-		if (++pool->nr >= max + POOL_BATCH)
-			pool_shrink(pool, POOL_BATCH);
-		taken = true;
+		if (taken) {
+			list_add(&page->lru, &pool->pages);
+			if (++pool->nr >= max + POOL_BATCH)
+				pool_shrink(pool, POOL_BATCH);
+		}
 		spin_unlock(&pool->lock);
 	} else {
 		mts_survey_note(page_to_pfn(page));
@@ -420,10 +425,12 @@ static void pool_for_each(struct zone *only, void (*fn)(struct mts_pool *pool))
 		for (i = 0; i < nr_pools; i++) {
 			struct mts_pool *pool = per_cpu_ptr(pools, cpu)->pool + i;
 
-			if (!READ_ONCE(pool->nr) || (only && READ_ONCE(pool->zone) != only))
+			/* Of one zone all: their lists may have been disabled */
+			if (only ? i != pool_index(only) : !READ_ONCE(pool->nr))
 				continue;
 			spin_lock(&pool->lock);
-			fn(pool);
+			if (pool->nr)
+				fn(pool);
 			spin_unlock(&pool->lock);
 		}
 	}
@@ -478,8 +485,6 @@ unsigned long mts_pool_pages(void)
 	unsigned int i;
 	int cpu;
 
-	if (!pools)
-		return 0;
 	for_each_possible_cpu(cpu)
 		for (i = 0; i < nr_pools; i++)
 			nr += READ_ONCE(per_cpu_ptr(pools, cpu)->pool[i].nr);
@@ -499,9 +504,6 @@ void mts_pool_forget(unsigned long pfn)
 	struct mts_pool *pool;
 	LIST_HEAD(pages);
 
-	guard(rcu)();
-	if (!pools)
-		return;
 	pool = pool_of(zone);
 	if (spin_trylock(&pool->lock)) {
 		list_for_each_entry_safe(page, next, &pool->pages, lru) {
@@ -546,12 +548,10 @@ int mts_pool_init(void)
 	return 0;
 }
 
-/* Offline, the kernel doesn't call any more */
+/* Drained, and nobody asks any more, the shrinker neither */
 void mts_pool_exit(void)
 {
-	mts_pool_drain(NULL);
 	free_percpu(pools);
-	pools = NULL;
 }
 
 #endif /* TAG_STORAGE_POOL */
