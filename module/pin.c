@@ -12,6 +12,8 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/workqueue.h>
 
 #include "mts.h"
@@ -38,18 +40,74 @@ static void put_kept(struct work_struct *work)
 
 static DECLARE_DELAYED_WORK(pin_work, put_kept);
 
-/* A target that nobody else has any more is free to be on our list */
-static void list_targets(void)
+/* Take back the reference on a target */
+static struct page *forget_target(unsigned int i)
 {
-	unsigned int i, n = 0;
+	struct page *page = pin_targets[i];
 
-	for (i = 0; i < nr_pin_targets; i++) {
-		if (page_count(pin_targets[i]) == 1)
-			list_add(&pin_targets[i]->lru, &pin_pages);
-		else
-			pin_targets[n++] = pin_targets[i];
+	lockdep_assert_held(&pin_lock);
+	pin_targets[i] = pin_targets[--nr_pin_targets];
+	nr_kept_pages -= compound_nr(page);
+	return page;
+}
+
+/*
+ * A target that nobody else has any more is free to be on our list. Not one that was
+ * used nevertheless, in a fault, and can still be on another list: one of these is
+ * returned, to be put.
+ */
+static struct page *list_targets(void)
+{
+	unsigned int i = 0;
+	struct page *page;
+
+	lockdep_assert_held(&pin_lock);
+	while (i < nr_pin_targets) {
+		page = pin_targets[i];
+		if (page_count(page) != 1) {
+			i++;
+		} else if (PageLRU(page) || page->mapping) {
+			return forget_target(i);
+		} else {
+			pin_targets[i] = pin_targets[--nr_pin_targets];
+			list_add(&page->lru, &pin_pages);
+		}
 	}
-	nr_pin_targets = n;
+	return NULL;
+}
+
+static void put_used_targets(void)
+{
+	struct page *page;
+
+	do {
+		spin_lock(&pin_lock);
+		page = list_targets();
+		spin_unlock(&pin_lock);
+		if (page)
+			put_page(page);
+	} while (page);
+}
+
+/**
+ * mts_pin_release() - a target was used nevertheless, and is wanted to move
+ * @page:	what is perhaps one
+ *
+ * Context: Process context.
+ */
+void mts_pin_release(struct page *page)
+{
+	unsigned int i;
+
+	if (likely(!READ_ONCE(nr_pin_targets)))
+		return;
+	spin_lock(&pin_lock);
+	for (i = 0; i < nr_pin_targets && pin_targets[i] != page; i++)
+		;
+	page = i < nr_pin_targets ? forget_target(i) : NULL;
+	spin_unlock(&pin_lock);
+	if (page)
+		put_page(page);
 }
 
 /* False if there is no room; else a page that is no target is taken over */
@@ -58,9 +116,9 @@ static bool keep(struct page *page, bool target)
 	unsigned long nr = compound_nr(page);
 	bool room;
 
-	spin_lock(&pin_lock);
 	if (target)
-		list_targets();
+		put_used_targets();
+	spin_lock(&pin_lock);
 	room = nr_kept_pages + nr <= totalram_pages() / PIN_KEEP_SHARE &&
 	       !test_bit(ZONE_BELOW_HIGH, &page_zone(page)->flags) &&
 	       (!target || nr_pin_targets < PIN_NR_TARGETS);
@@ -85,12 +143,12 @@ static struct page *next_kept(void)
 
 	spin_lock(&pin_lock);
 	page = list_first_entry_or_null(&pin_pages, struct page, lru);
-	if (page)
+	if (page) {
 		list_del(&page->lru);
-	else if (nr_pin_targets)
-		page = pin_targets[--nr_pin_targets];
-	if (page)
 		nr_kept_pages -= compound_nr(page);
+	} else if (nr_pin_targets) {
+		page = forget_target(nr_pin_targets - 1);
+	}
 	spin_unlock(&pin_lock);
 	return page;
 }
@@ -109,14 +167,16 @@ unsigned long mts_pin_kept(void)
 /**
  * mts_pin_put() - give back what is kept
  *
- * Context: Process context.
+ * Context: Process context, sleeps.
  */
 void mts_pin_put(void)
 {
 	struct page *page;
 
-	while ((page = next_kept()))
+	while ((page = next_kept())) {
 		put_page(page);
+		cond_resched();
+	}
 }
 
 /**
@@ -148,13 +208,16 @@ static bool wait_for_storage(void)
  * @target:	the storage of this one can't be had
  * @site:	for whom, see mts_site_get()
  *
- * Context: Process context; may wait like mts_wait() does.
+ * Context: Process context, not in reclaim; may wait like mts_wait() does, and looks
+ * for as long at other pages.
  * Return: True if it has waited, and @target may be able to have tags now.
  */
 bool mts_pin_refuse(struct page *target, unsigned int site)
 {
 	gfp_t gfp = (GFP_USER & ~__GFP_RECLAIM) | __GFP_NOMEMALLOC | __GFP_NOWARN |
 		    __GFP_COMP;
+	unsigned long end = jiffies + 1 +
+		msecs_to_jiffies(READ_ONCE(mts_policy.fault_wait_ms));
 	unsigned int order = compound_order(target);
 	struct page *page;
 
@@ -163,18 +226,20 @@ bool mts_pin_refuse(struct page *target, unsigned int site)
 		return false;
 	if (!keep(target, true))
 		return wait_for_storage();
-	for (;;) {
+	while (!fatal_signal_pending(current) && time_before(jiffies, end)) {
+		cond_resched();
 		page = alloc_pages_node(page_to_nid(target), gfp, order);
 		if (!page)
 			return false;
 		if (!mts_chunk_is_hopeless(page_to_pfn(page)) &&
-		    !mts_reserve(page_to_pfn(page), 1UL << order, MTS_TAKE_LIGHT, site))
-			break;
+		    !mts_reserve(page_to_pfn(page), 1UL << order, MTS_TAKE_LIGHT, site)) {
+			__free_pages(page, order);
+			return false;
+		}
 		if (!keep(page, false)) {
 			__free_pages(page, order);
-			return wait_for_storage();
+			break;
 		}
 	}
-	__free_pages(page, order);
-	return false;
+	return wait_for_storage();
 }

@@ -42,7 +42,7 @@
 #define RESERVE_TRIES		3
 
 /* Grows with each request that came to a good end; what mts_wait() waits for */
-static unsigned long requests_done;
+static atomic_t requests_done;
 static DECLARE_WAIT_QUEUE_HEAD(requests_wait);
 /* Requests for memory that can have tags, wherever it is */
 static atomic_t targets_wanted;
@@ -350,7 +350,7 @@ int mts_reserve(unsigned long pfn, unsigned long nr_pages,
 		}
 		block = mts_data_pfn_to_block(&r->geo, pfn);
 		err = mts_block_reserve(r, block, effort, site);
-		if (err == -EBUSY || err == -ENOMEM)
+		if (effort != MTS_TAKE_FREE && (err == -EBUSY || err == -ENOMEM))
 			set_bit(block, r->requests);
 		if (err) {
 			ret = err;
@@ -395,13 +395,14 @@ static void ask_takers(void)
  */
 void mts_wait_for_takers(void)
 {
-	unsigned long done = READ_ONCE(requests_done), pflags;
+	unsigned int done = atomic_read(&requests_done);
+	unsigned long pflags;
 	unsigned int ms = READ_ONCE(mts_policy.fault_wait_ms);
 
 	ask_takers();
 	psi_memstall_enter(&pflags);
 	wait_event_killable_timeout(requests_wait,
-				    READ_ONCE(requests_done) != done,
+				    atomic_read(&requests_done) != done,
 				    msecs_to_jiffies(ms) + 1);
 	psi_memstall_leave(&pflags);
 }
@@ -433,6 +434,7 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	mts_count(MTS_STAT_RESERVE_CALLS);
 	if (!ip) {
 		mts_count(MTS_STAT_FAULTS);
+		mts_pin_release(pfn_to_page(pfn));
 		mts_repeat_note(pfn);
 		trace_fault_on_access(pfn, nr_pages, wanted);
 	}
@@ -450,7 +452,8 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 	site = mts_site_get(ip);
 	ret = mts_reserve(pfn, nr_pages, effort, site);
 	if (ret && effort == MTS_TAKE_LIGHT && ip &&
-	    current->flags & PF_MEMALLOC_PIN && mts_pin_refuse(pfn_to_page(pfn), site))
+	    (current->flags & (PF_MEMALLOC | PF_MEMALLOC_PIN)) == PF_MEMALLOC_PIN &&
+	    mts_pin_refuse(pfn_to_page(pfn), site))
 		ret = mts_reserve(pfn, nr_pages, effort, site);
 	if (ret) {
 		/* Its neighbours are on the way to the same end */
@@ -521,7 +524,7 @@ int mts_wait(void)
 
 static void request_done(void)
 {
-	WRITE_ONCE(requests_done, READ_ONCE(requests_done) + 1);
+	atomic_inc(&requests_done);
 	wake_up_all(&requests_wait);
 }
 
@@ -571,6 +574,8 @@ static void take_requested(struct work_struct *work)
 			cond_resched();
 		}
 	}
+	/* Who asked may not need it any more */
+	mts_worker_kick();
 }
 
 /* Wait for the end of all requests; there are no new ones */
