@@ -277,12 +277,16 @@ static int take_block(struct mts_region *r, unsigned long block,
 		      enum mts_effort effort, unsigned int site, bool spare)
 {
 	u64 start = ktime_get_ns();
+	enum mts_state state;
 	enum mts_op op;
 	int ret;
 
 	ret = mts_block_change(r, block, 1, spare);
-	if (ret)
-		return READ_ONCE(r->state[block]) == MTS_CHANGING ? -EBUSY : 0;
+	if (ret) {
+		state = READ_ONCE(r->state[block]);
+		/* Who had it may have failed meanwhile */
+		return state == MTS_CHANGING || mts_state_is_free(state) ? -EBUSY : 0;
+	}
 	ret = mts_take_pages(mts_block_tag_pfn(&r->geo, block),
 			     mts_block_pages(&r->geo), effort, &op);
 	mts_block_changed(r, block, 1, !ret, site);
@@ -377,7 +381,8 @@ int mts_take_all(void)
 			return -EHWPOISON;
 		}
 	}
-	return 0;
+	/* Tags would be written to what is in use */
+	return WARN_ON_ONCE(blocks_left()) ? -EBUSY : 0;
 }
 
 /* For the policies, in a pass: blocks to look at, and to try to take */
