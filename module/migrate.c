@@ -73,8 +73,10 @@ static struct folio *alloc_target(struct folio *src, unsigned long private)
 
 	if (folio_test_hugetlb(src))
 		return NULL;
+	/* In compaction, or reclaim, it must not begin once more */
 	if (order)
-		gfp = (gfp & ~__GFP_RECLAIM) | GFP_TRANSHUGE;
+		gfp = gfp & __GFP_DIRECT_RECLAIM ?
+			(gfp & ~__GFP_RECLAIM) | GFP_TRANSHUGE : gfp | GFP_TRANSHUGE_LIGHT;
 	for (;;) {
 		/* Accounted to the kernel's line: it can be in use longer than the module */
 		dst = __folio_alloc_noprof(gfp, order, folio_nid(src), NULL);

@@ -100,7 +100,8 @@ static bool look_at(struct mts_region *r, unsigned long block, unsigned int flag
 		WRITE_ONCE(r->idle[block], 0);
 		return false;
 	}
-	if (!may)
+	/* Without MTE: kept for somebody else */
+	if (!may || (spare && mts_block_is_tagged(r, block)))
 		return false;
 	if (!spare && !(flags & MTS_PASS_ALL_IDLE) &&
 	    !is_idle(r, block, units, READ_ONCE(mts_policy.release_delay_ms))) {

@@ -77,7 +77,7 @@ static int pm_event(struct notifier_block *nb, unsigned long event,
 		return NOTIFY_DONE;
 	if (!mts_is_online())
 		return NOTIFY_OK;
-	pr_err("no hibernation while tag storage is in use for data: write offline to debugfs %s/state first\n",
+	pr_err("no hibernation while tag storage is in use for data: write offline to /sys/kernel/mm/%s/state first\n",
 	       KBUILD_MODNAME);
 	return notifier_from_errno(-EBUSY);
 }

@@ -218,6 +218,7 @@ void mts_survey_turn(unsigned long nr)
 		mts_set_add(&r->look, block);
 		turn_block = block + 1;
 		nr--;
+		cond_resched();
 	}
 }
 
