@@ -183,6 +183,23 @@ static __maybe_unused void splice_in(int fd, void *p, size_t len)
 		mts_die("vmsplice");
 }
 
+/* Has all operations of a kind fail in the module, "fail_reserve" or "fail_migrate" */
+static __maybe_unused void inject_failures(const char *name, bool on)
+{
+	static const char * const files[][2] = { { "verbose", "0" }, { "times", "-1" } };
+	char path[128];
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), MTS_DEBUGFS "/%s/%s", name, files[i][0]);
+		if (mts_write_file(path, files[i][1]))
+			mts_die(path);
+	}
+	snprintf(path, sizeof(path), MTS_DEBUGFS "/%s/probability", name);
+	if (mts_write_file(path, on ? "100" : "0"))
+		mts_die(path);
+}
+
 static __maybe_unused void make_pipe(int *fd)
 {
 	if (pipe2(fd, O_CLOEXEC))

@@ -13,17 +13,8 @@
 /* Many more than have tag storage anyway, beside others of their blocks */
 #define PAGES		2500UL
 #define SEED		0x77616974UL
-#define FAIL		MTS_DEBUGFS "/fail_reserve/"
 /* More than two a tick of a CPU that does nothing else, less than it could */
 #define MAX_CALLS	1500
-
-static void fail_all(bool on)
-{
-	if (mts_write_file(FAIL "verbose", "0") ||
-	    mts_write_file(FAIL "times", "-1") ||
-	    mts_write_file(FAIL "probability", on ? "100" : "0"))
-		mts_die(FAIL);
-}
 
 /* A copy for each page, in a mapping that doesn't tell of the tags. */
 static void write_all(const struct mts_buf *copy)
@@ -60,7 +51,7 @@ static void test_copies(bool mapped)
 	copy = (struct mts_buf){ .p = copy.p, .pages = PAGES,
 				 .seed = shared.seed, .tagged = true };
 	mts_release();
-	fail_all(true);
+	inject_failures("fail_reserve", true);
 	for (i = 0; i < 2; i++) {
 		pid[i] = fork();
 		if (pid[i])
@@ -86,7 +77,7 @@ static void test_copies(bool mapped)
 		kill(pid[0], SIGKILL);
 		status[0] = wait_status(pid[0]);
 	}
-	fail_all(false);
+	inject_failures("fail_reserve", false);
 	if (!ended[1])
 		status[1] = wait_status(pid[1]);
 	if (ended[0] || ended[1])
