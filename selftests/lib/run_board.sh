@@ -22,7 +22,7 @@ entries() {
 	awk -v names="$names" 'BEGIN { n = split(names, want, " ")
 			for (i = 1; i <= n; i++) wanted[want[i]] = 1 }
 		/^#/ || NF < 4 { next }
-		{ fits = $3 !~ /(^|,)(tree|append|with|flavour|module|kernel|machine|block-size|numa|expect|pages|kselftest|kexec|plain|icount)/ }
+		{ fits = $3 !~ /(^|,)(tree|delay|says|guest|swap|append|with|flavour|module|kernel|machine|block-size|numa|expect|pages|kselftest|kexec|plain|icount)/ }
 		n ? $1 in wanted : fits { printf "%s %s", $1, $2
 			for (i = 4; i <= NF; i++) printf " %s", $i
 			print "" }' tests.list
