@@ -66,12 +66,12 @@ static struct page *list_targets(void)
 		page = pin_targets[i];
 		if (page_count(page) != 1) {
 			i++;
-		} else if (PageLRU(page) || page->mapping) {
-			return forget_target(i);
-		} else {
-			pin_targets[i] = pin_targets[--nr_pin_targets];
-			list_add(&page->lru, &pin_pages);
+			continue;
 		}
+		if (PageLRU(page) || page->mapping)
+			return forget_target(i);
+		pin_targets[i] = pin_targets[--nr_pin_targets];
+		list_add(&page->lru, &pin_pages);
 	}
 	return NULL;
 }
