@@ -206,6 +206,12 @@ static unsigned long balance_scan(struct shrinker *shrinker,
 	return moved ?: SHRINK_STOP;
 }
 
+/**
+ * mts_balance_init() - be told of pressure
+ *
+ * Context: Process context, when the module is loaded.
+ * Return: 0 or -ENOMEM.
+ */
 int mts_balance_init(void)
 {
 	balance_shrinker = shrinker_alloc(SHRINKER_NUMA_AWARE,
@@ -220,6 +226,11 @@ int mts_balance_init(void)
 	return 0;
 }
 
+/**
+ * mts_balance_exit() - hear nothing of pressure any more
+ *
+ * Context: Process context, sleeps. On return no function of it runs.
+ */
 void mts_balance_exit(void)
 {
 	shrinker_free(balance_shrinker);

@@ -113,6 +113,11 @@ static int drain_progress_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(drain_progress);
 
+/**
+ * mts_debugfs_init() - make the files for tests and tuning
+ *
+ * Context: Process context, sleeps. Errors are ignored, as debugfs wants it.
+ */
 void mts_debugfs_init(void)
 {
 	mts_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
@@ -128,6 +133,11 @@ void mts_debugfs_init(void)
 	mts_policy_debugfs(mts_dir);
 }
 
+/**
+ * mts_debugfs_exit() - remove them
+ *
+ * Context: Process context, sleeps. Waits for who is in one of them.
+ */
 void mts_debugfs_exit(void)
 {
 	debugfs_remove(mts_dir);

@@ -339,7 +339,11 @@ int __init mts_firmware_probe(void)
 	return ret;
 }
 
-/* Undo mts_firmware_probe() */
+/**
+ * mts_firmware_exit() - undo mts_firmware_probe()
+ *
+ * Context: Process context, sleeps. Offline.
+ */
 void mts_firmware_exit(void)
 {
 	mts_regions_destroy();

@@ -47,6 +47,12 @@ struct tag_storage_ops mts_ops = {
 
 bool mts_have_tags __ro_after_init;
 
+/**
+ * mts_is_online() - is tag storage lent to the page allocator?
+ *
+ * Context: Any. Stays as it is only with mts_state_mutex held.
+ * Return: true from the first block that is lent to the last that is taken back.
+ */
 bool mts_is_online(void)
 {
 	return READ_ONCE(online);
@@ -82,7 +88,11 @@ static void disable_hooks(void)
 	mts_pool_drain(NULL);
 }
 
-/* All that has no tags has been released */
+/**
+ * mts_online_report() - tell the log what has been released
+ *
+ * Context: All that has no tags has been released. Any context.
+ */
 void mts_online_report(void)
 {
 	unsigned long pages[MTS_NR_STATES];

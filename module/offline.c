@@ -232,13 +232,23 @@ const char *mts_drain_state(const char **reason)
 	return drain_state_names[d.state];
 }
 
-/* How many blocks are still to be taken back; 0 while nobody wants them */
+/**
+ * mts_drain_blocks_left() - how many blocks are still to be taken back?
+ *
+ * Context: Any that may take spinlocks.
+ * Return: blocks; 0 while nobody wants them.
+ */
 u64 mts_drain_blocks_left(void)
 {
 	return drain_now().total ? blocks_left() : 0;
 }
 
-/* "key value" lines */
+/**
+ * mts_offline_show() - show how far going offline is
+ * @m:	where to, as "key value" lines
+ *
+ * Context: Process context, sleeps.
+ */
 void mts_offline_show(struct seq_file *m)
 {
 	struct drain d = drain_now();

@@ -219,7 +219,11 @@ unsigned long mts_pass(unsigned int flags)
 	return released;
 }
 
-/* The next pass looks at all reserved blocks */
+/**
+ * mts_pass_look_at_all() - have the next pass look at all reserved blocks
+ *
+ * Context: Any.
+ */
 void mts_pass_look_at_all(void)
 {
 	WRITE_ONCE(look_at_all, true);
@@ -275,7 +279,11 @@ unsigned int mts_pass_idle(void)
 	return READ_ONCE(idle_passes);
 }
 
-/* There is something to do again */
+/**
+ * mts_pass_wake() - tell that there is something to do again
+ *
+ * Context: Any.
+ */
 void mts_pass_wake(void)
 {
 	WRITE_ONCE(idle_passes, 0);

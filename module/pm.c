@@ -138,6 +138,11 @@ int mts_pm_init(void)
 	return ret;
 }
 
+/**
+ * mts_pm_exit() - be told of other kernels no more
+ *
+ * Context: Process context, sleeps.
+ */
 void mts_pm_exit(void)
 {
 	unregister_pm_notifier(&pm_nb);

@@ -519,6 +519,12 @@ void mts_pool_forget(unsigned long pfn)
 	}
 }
 
+/**
+ * mts_pool_init() - make the lists, empty
+ *
+ * Context: Process context, sleeps. When the module is loaded.
+ * Return: 0 or -ENOMEM.
+ */
 int mts_pool_init(void)
 {
 	unsigned int i;
@@ -548,7 +554,11 @@ int mts_pool_init(void)
 	return 0;
 }
 
-/* Drained, and nobody asks any more, the shrinker neither */
+/**
+ * mts_pool_exit() - free them
+ *
+ * Context: They are drained, and nobody asks any more, the shrinker neither.
+ */
 void mts_pool_exit(void)
 {
 	free_percpu(pools);

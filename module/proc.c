@@ -43,11 +43,22 @@ static const struct seq_operations proc_ops = {
 	.show = proc_show,
 };
 
+/**
+ * mts_proc_init() - make /proc/mte_tag_storage
+ *
+ * Context: Process context, sleeps.
+ * Return: 0 or -ENOMEM.
+ */
 int mts_proc_init(void)
 {
 	return proc_create_seq(KBUILD_MODNAME, 0400, NULL, &proc_ops) ? 0 : -ENOMEM;
 }
 
+/**
+ * mts_proc_exit() - remove it
+ *
+ * Context: Process context, sleeps. Waits for who reads it.
+ */
 void mts_proc_exit(void)
 {
 	remove_proc_entry(KBUILD_MODNAME, NULL);

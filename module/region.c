@@ -105,7 +105,11 @@ struct mts_region *mts_region_create(const struct mts_geometry *geo)
 	return r;
 }
 
-/* Forget all regions. Offline, nothing refers to them. */
+/**
+ * mts_regions_destroy() - forget all regions
+ *
+ * Context: Process context, sleeps. Offline, nothing refers to them.
+ */
 void mts_regions_destroy(void)
 {
 	while (mts_nr_regions)

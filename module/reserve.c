@@ -578,12 +578,22 @@ static void take_requested(struct work_struct *work)
 	mts_worker_kick();
 }
 
-/* Wait for the end of all requests; there are no new ones */
+/**
+ * mts_requests_flush() - wait for the end of all requests
+ *
+ * Context: Process context, sleeps. There are no new ones.
+ */
 void mts_requests_flush(void)
 {
 	flush_workqueue(taker_wq);
 }
 
+/**
+ * mts_requests_init() - have somebody who works on requests
+ *
+ * Context: Process context, sleeps.
+ * Return: 0 or -ENOMEM.
+ */
 int mts_requests_init(void)
 {
 	unsigned int i;
@@ -597,6 +607,11 @@ int mts_requests_init(void)
 	return 0;
 }
 
+/**
+ * mts_requests_exit() - undo mts_requests_init()
+ *
+ * Context: Process context, sleeps.
+ */
 void mts_requests_exit(void)
 {
 	destroy_workqueue(taker_wq);

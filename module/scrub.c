@@ -69,6 +69,11 @@ int mts_scrub_init(void)
 	return 0;
 }
 
+/**
+ * mts_scrub_exit() - undo mts_scrub_init()
+ *
+ * Context: Process context, sleeps.
+ */
 void mts_scrub_exit(void)
 {
 	cpuhp_remove_state_nocalls(cpuhp_state);

@@ -29,6 +29,12 @@ int mts_set_init(struct mts_set *s, unsigned long nr)
 	return s->bits && s->groups ? 0 : -ENOMEM;
 }
 
+/**
+ * mts_set_free() - free what a set is made of
+ * @s:	the set; mts_set_init() may have failed
+ *
+ * Context: Process context, sleeps.
+ */
 void mts_set_free(struct mts_set *s)
 {
 	kvfree(s->bits);

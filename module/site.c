@@ -192,16 +192,24 @@ int mts_site_region_init(struct mts_region *r)
 	return r->site ? 0 : -ENOMEM;
 }
 
-/* How many sites there are, with the one that is nobody */
+/**
+ * mts_site_nr() - how many sites are there?
+ *
+ * Context: Any.
+ * Return: their number, with the one that is nobody.
+ */
 unsigned int mts_site_nr(void)
 {
 	/* Pairs with smp_store_release() in site_add() */
 	return smp_load_acquire(&mts_nr_sites);
 }
 
-/*
- * The line of a site in /proc/mte_tag_storage, in the format of /proc/allocinfo: what
- * is held now, and in how many blocks.
+/**
+ * mts_site_show() - show what a site holds now, and in how many blocks
+ * @m:	where to, a line in the format of /proc/allocinfo
+ * @site:	its number
+ *
+ * Context: Process context, sleeps.
  */
 void mts_site_show(struct seq_file *m, unsigned int site)
 {
@@ -220,7 +228,12 @@ void mts_site_show(struct seq_file *m, unsigned int site)
 		   s->ours ? KBUILD_MODNAME : "vmlinux", s->func);
 }
 
-/* How often each of them has asked since the module was loaded */
+/**
+ * mts_site_calls_show() - show how often each site has asked since the module was loaded
+ * @m:	where to
+ *
+ * Context: Process context, sleeps.
+ */
 void mts_site_calls_show(struct seq_file *m)
 {
 	unsigned int i, nr = mts_site_nr();

@@ -156,7 +156,12 @@ void mts_stats_pages(unsigned long pages[MTS_NR_STATES])
 	count_states(blocks, pages);
 }
 
-/* Attempts to have the storage of a block that failed, for whatever reason */
+/**
+ * mts_stats_reserve_failed() - how many attempts to have the storage of a block have failed?
+ *
+ * Context: Any.
+ * Return: attempts since the module was loaded, for whatever reason.
+ */
 u64 mts_stats_reserve_failed(void)
 {
 	return mts_stats_count(MTS_STAT_RESERVE_FAILED_BUSY) +
@@ -251,7 +256,12 @@ static void show_bytes(struct seq_file *m, const char *key,
 	seq_printf(m, "%s_bytes %lu\n", key, pages << PAGE_SHIFT);
 }
 
-/* The statistics: a format version, then "key value" lines */
+/**
+ * mts_stats_show() - show the statistics
+ * @m:	where to: a format version, then "key value" lines
+ *
+ * Context: Process context, sleeps.
+ */
 void mts_stats_show(struct seq_file *m)
 {
 	unsigned long nr[MTS_NR_STATES], pages[MTS_NR_STATES];

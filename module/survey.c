@@ -34,6 +34,12 @@ int mts_survey_init(struct mts_region *r)
 	return 0;
 }
 
+/**
+ * mts_survey_free() - free what the survey knows of a region
+ * @r:	the region; mts_survey_init() may have failed
+ *
+ * Context: Process context, sleeps.
+ */
 void mts_survey_free(struct mts_region *r)
 {
 	kvfree(r->tagged);
@@ -95,7 +101,14 @@ void mts_survey_note(unsigned long pfn)
 		mts_set_add(&r->look, mts_data_pfn_to_block(&r->geo, pfn));
 }
 
-/* How full of tagged pages a data block was when it was looked at */
+/**
+ * mts_block_fill() - how full of tagged pages was a data block when it was looked at?
+ * @r:	the region
+ * @block:	the block
+ *
+ * Context: Any.
+ * Return: 0 for empty to MTS_FILL_MAX for full.
+ */
 unsigned int mts_block_fill(const struct mts_region *r, unsigned long block)
 {
 	return DIV_ROUND_UP(r->tagged[block] * MTS_FILL_MAX,

@@ -225,7 +225,11 @@ static int add_files(struct kobject *kobj)
 	return ret ?: mts_policy_sysfs(kobj);
 }
 
-/* Not worth to refuse the load for: the module works without */
+/**
+ * mts_sysfs_init() - make the files for production
+ *
+ * Context: Process context, sleeps. A failure is logged: the module works without.
+ */
 void mts_sysfs_init(void)
 {
 	struct kobject *parent = get_mm_kobj();
@@ -239,7 +243,12 @@ void mts_sysfs_init(void)
 		pr_warn("can't make all files in sysfs: %d\n", ret);
 }
 
-/* Returns when nobody is in a function of a file any more */
+/**
+ * mts_sysfs_exit() - remove them
+ *
+ * Context: Process context, sleeps. Returns when nobody is in a function of a file
+ * any more.
+ */
 void mts_sysfs_exit(void)
 {
 	kobject_del(mts_kobj);

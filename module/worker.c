@@ -234,6 +234,12 @@ void mts_worker_stop(void)
 	enable_delayed_work(&mts_work);
 }
 
+/**
+ * mts_worker_init() - have passes done, and be told of pressure
+ *
+ * Context: Process context, sleeps.
+ * Return: 0 or -ENOMEM.
+ */
 int mts_worker_init(void)
 {
 	mts_wq = alloc_workqueue(KBUILD_MODNAME,
@@ -255,6 +261,11 @@ int mts_worker_init(void)
 	return 0;
 }
 
+/**
+ * mts_worker_exit() - end that
+ *
+ * Context: Process context, sleeps. No function of it runs on return.
+ */
 void mts_worker_exit(void)
 {
 	shrinker_free(mts_shrinker);
