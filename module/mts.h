@@ -537,7 +537,7 @@ void mts_site_calls_show(struct seq_file *m);
 	X(RELEASED, "released")						\
 	X(RELEASE_UNDONE, "release_undone")	/* tagged meanwhile */	\
 	X(RELEASE_PASSES, "release_passes")				\
-	X(TAKEN_BACK, "taken_back")		/* going offline */	\
+	X(TAKEN_BACK, "taken_back")		/* offline, policies */	\
 	X(POISONED, "poisoned")						\
 	X(SCRUB_CHECKED, "scrub_checked")				\
 	X(SCRUB_FAILED, "scrub_failed")					\

@@ -6,15 +6,6 @@
 . ./lib.sh
 . ./hold
 
-# equal DESC EXPECTED ACTUAL
-equal() {
-	if [ "$2" = "$3" ]; then
-		ktap_ok "$1"
-	else
-		ktap_fail "$1" "expected $2, found $3"
-	fi
-}
-
 says() {
 	dmesg | grep 'mte_tag_storage: MTE is absent or disabled'
 }

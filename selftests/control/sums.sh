@@ -12,7 +12,7 @@ where=${1:-flags}
 proc=/proc/mte_tag_storage
 
 proc_sum() {
-	awk 'NR > 2 && !/ tagged$/ { n += $1 } END { printf "%d\n", n }' "$proc"
+	awk 'NR > 2 { n += $1 } END { printf "%d\n", n }' "$proc"
 }
 
 # Blocks of a state, in the files that know it

@@ -47,6 +47,15 @@ ktap_fail() {
 	echo "not ok $ktap_total $1"
 }
 
+# equal DESC EXPECTED ACTUAL
+equal() {
+	if [ "$2" = "$3" ]; then
+		ktap_ok "$1"
+	else
+		ktap_fail "$1" "expected $2, found $3"
+	fi
+}
+
 # ktap_skip DESC REASON
 ktap_skip() {
 	ktap_total=$((ktap_total + 1))

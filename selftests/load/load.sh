@@ -7,15 +7,6 @@
 
 proc=/proc/mte_tag_storage
 
-# equal DESC EXPECTED ACTUAL
-equal() {
-	if [ "$2" = "$3" ]; then
-		ktap_ok "$1"
-	else
-		ktap_fail "$1" "expected $2, found $3"
-	fi
-}
-
 # refused DESC CMD...
 refused() {
 	_what=$1

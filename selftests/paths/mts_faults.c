@@ -10,6 +10,7 @@
 #include "mts_contract.h"
 
 #define PAGES		2048UL
+#define ZERO_PAGES	16
 #define SEED		0x666c7473UL
 /* Some are: where a block's first page is allocated before its storage is there */
 #define FAULTS_MAX	(PAGES / 4)
@@ -72,12 +73,37 @@ static void test_swap(void)
 	swapoff(ZRAM);
 }
 
+/* Only read: the huge zero page, which has 16 blocks' tags wherever it is mapped */
+static void test_zero(void)
+{
+	size_t size = mts_huge_size, i, sum = 0;
+	long long before;
+	char *map, *p;
+
+	if (mts_write_file(THP "use_zero_page", "1") || !size) {
+		ktap_skip("no huge zero page", "first read of huge pages");
+		return;
+	}
+	mts_thp_enable();
+	map = mts_map((ZERO_PAGES + 1) * size, PROT_TAGGED, 0, 0);
+	p = (char *)(((size_t)map + size - 1) & -size);
+	madvise(p, ZERO_PAGES * size, MADV_HUGEPAGE);
+	before = faults_on_access();
+	for (i = 0; i < ZERO_PAGES; i++)
+		sum += *(volatile char *)(p + i * size);
+	before = faults_on_access() - before;
+	ktap_result(!sum && before <= 2, "first read of huge pages: %lld faults on access for %d",
+		    before, ZERO_PAGES);
+	munmap(map, (ZERO_PAGES + 1) * size);
+}
+
 int main(void)
 {
 	mts_need_mte();
 	mts_load_regions();
-	ktap_begin(2);
+	ktap_begin(3);
 	test_shared();
 	test_swap();
+	test_zero();
 	return ktap_end();
 }
