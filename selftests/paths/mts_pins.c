@@ -115,7 +115,8 @@ static void test_pin(const char *what, const struct range *r, bool huge)
 		/* ZONE_MOVABLE is used first */
 		b.pages = mts_huge_size / mts_page_size;
 		b.p = mts_map_thp(PROT_RW, &ok);
-		if (!ok) {
+		/* With larger pages it can be elsewhere: there are few places for one */
+		if (!ok || (mts_page_size > 4096 && !count_in(r, &b))) {
 			ktap_skip("no huge page", "long-term pin of memory in %s", what);
 			ktap_skip("no huge page", "data and tags in %s", what);
 			munmap(b.p, mts_huge_size);
