@@ -78,15 +78,14 @@ static void test_zero(void)
 {
 	size_t size = mts_huge_size, i, sum = 0;
 	long long before;
-	char *map, *p;
+	char *p;
 
 	if (mts_write_file(THP "use_zero_page", "1") || !size) {
 		ktap_skip("no huge zero page", "first read of huge pages");
 		return;
 	}
 	mts_thp_enable();
-	map = mts_map((ZERO_PAGES + 1) * size, PROT_TAGGED, 0, 0);
-	p = (char *)(((size_t)map + size - 1) & -size);
+	p = mts_map(ZERO_PAGES * size, PROT_TAGGED, 0, size);
 	madvise(p, ZERO_PAGES * size, MADV_HUGEPAGE);
 	before = faults_on_access();
 	for (i = 0; i < ZERO_PAGES; i++)
@@ -94,7 +93,7 @@ static void test_zero(void)
 	before = faults_on_access() - before;
 	ktap_result(!sum && before <= 2, "first read of huge pages: %lld faults on access for %d",
 		    before, ZERO_PAGES);
-	munmap(map, (ZERO_PAGES + 1) * size);
+	munmap(p, ZERO_PAGES * size);
 }
 
 int main(void)
