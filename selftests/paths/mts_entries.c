@@ -50,8 +50,8 @@ static bool online;
 
 static void inject(bool on)
 {
-	if (online && mts_write_file(INJECT "probability", on ? "100" : "0"))
-		mts_die("fail_reserve");
+	if (online)
+		inject_failures("fail_reserve", on);
 }
 
 /* Have the tag storage of the block that the first page is in, but no other */
