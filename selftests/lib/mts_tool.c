@@ -11,6 +11,8 @@
  *	mts_tool place MIB	how many pages of MIB MiB of data get into tag storage
  *	mts_tool free		pages of tag storage that are free, by /proc/kpageflags
  *	mts_tool pin		keep a page of tag storage from being moved
+ *	mts_tool hog		take memory until the OOM killer comes
+ *	mts_tool poison SEED	memory failures in tagged pages, undone afterwards
  *	mts_tool kexec KERNEL INITRAMFS COMMAND-LINE	start another kernel
  *
  * fill, data, hold and pin print one line `ready KEY=VALUE...`, and when the input ends
@@ -19,6 +21,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/reboot.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +33,10 @@
 
 #include "mts_test.h"
 #include "mts_unmovable.h"
+
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
 
 #define KEY(i)	(0x746f6f6c0000UL + (i) * 8 + ((i) & 3))
 #define DATA(i)	(0x746f6f6c0001UL + (i) * 2)
@@ -230,6 +237,107 @@ static int pin(void)
 	return verdict(!mts_data_ok("pin", iov.iov_base, DATA(0)));
 }
 
+/* It is the one to be killed. 0 when it was */
+static int hog(void)
+{
+	size_t bytes = 4 * mts_meminfo("MemTotal") * 1024, i;
+	pid_t pid = mts_fork();
+	volatile char *p;
+	int status;
+
+	if (!pid) {
+		if (mts_write_file("/proc/self/oom_score_adj", "1000"))
+			_exit(1);
+		p = mts_map(bytes, PROT_RW, MAP_NORESERVE, 0);
+		for (i = 0; i < bytes; i += mts_page_size)
+			p[i] = 1;
+		_exit(1);
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		mts_die("waitpid");
+	return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
+}
+
+#define KPF_HWPOISON	19
+#define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
+#define POISON_PAGES	256
+
+/* All poisoned pages of the machine: how many are left */
+static size_t unpoison(void)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	u64 flags[512], pfn = 0;
+	size_t left = 0;
+	char text[32];
+	ssize_t got, i;
+
+	if (fd < 0)
+		mts_die("/proc/kpageflags");
+	while ((got = pread(fd, flags, sizeof(flags), pfn * 8)) > 0) {
+		for (i = 0; i < got / 8; i++) {
+			if (!(flags[i] >> KPF_HWPOISON & 1))
+				continue;
+			snprintf(text, sizeof(text), "%#llx", (unsigned long long)(pfn + i));
+			left += !!mts_write_file(UNPOISON, text);
+		}
+		pfn += got / 8;
+	}
+	close(fd);
+	return left;
+}
+
+static sigjmp_buf bus_env;
+
+static void on_sigbus(int sig)
+{
+	(void)sig;
+	siglongjmp(bus_env, 1);
+}
+
+/* Is it dead now? The kernel sends SIGBUS at once to who asks for it */
+static bool poison_page(char *p)
+{
+	signal(SIGBUS, on_sigbus);
+	return sigsetjmp(bus_env, 1) || !madvise(p, mts_page_size, MADV_HWPOISON);
+}
+
+/*
+ * Tagged pages are never in tag storage: what they serve is lost to nobody for
+ * good. The others keep their data and tags.
+ */
+static int poison(u64 seed)
+{
+	char *p = mts_map(POISON_PAGES * mts_page_size, PROT_TAGGED, 0, 0);
+	bool dead[POISON_PAGES] = {};
+	long bad = 0;
+	size_t i, n;
+
+	for (i = 0; i < POISON_PAGES; i++) {
+		mts_page_tag(p + i * mts_page_size, KEY(i));
+		mts_page_fill(p + i * mts_page_size, DATA(i));
+	}
+	for (n = 0; n < 12; n++) {
+		i = mts_below(&seed, POISON_PAGES);
+		if (n % 3)
+			madvise(p + i * mts_page_size, mts_page_size, MADV_SOFT_OFFLINE);
+		else
+			dead[i] |= poison_page(p + i * mts_page_size);
+	}
+	for (i = 0; i < POISON_PAGES && bad < 8; i++) {
+		if (dead[i])
+			continue;
+		bad += !mts_tags_ok("poison", p + i * mts_page_size, KEY(i));
+		bad += !mts_data_ok("poison", p + i * mts_page_size, DATA(i));
+	}
+	munmap(p, POISON_PAGES * mts_page_size);
+	/* Somebody may look at one just now */
+	for (n = 0; unpoison() && n < 100; n++)
+		usleep(20000);
+	if (n == 100)
+		printf("poison stays\n");
+	return verdict(bad + (n == 100));
+}
+
 static int kexec(const char *kernel, const char *initramfs, const char *line)
 {
 	int fd = open(kernel, O_RDONLY | O_CLOEXEC);
@@ -271,9 +379,16 @@ int main(int argc, char **argv)
 		return unmovable();
 	if (argc == 2 && !strcmp(argv[1], "pin"))
 		return pin();
+	if (argc == 2 && !strcmp(argv[1], "hog"))
+		return hog();
+	if (argc == 3 && !strcmp(argv[1], "poison")) {
+		mts_need_mte();
+		return poison(strtoul(argv[2], NULL, 0));
+	}
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
 		return kexec(argv[2], argv[3], argv[4]);
 	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | data MIB | hold MIB [STEP] | place MIB |\n"
-			"       free | unmovable | pin | kexec KERNEL INITRAMFS COMMAND-LINE\n");
+			"       free | unmovable | pin | hog | poison SEED |\n"
+			"       kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }
