@@ -5,6 +5,7 @@ A line of the list: NAME TIMEOUT OPTIONS TEST [ARGS...], where OPTIONS is '-' or
 comma separated:
 
   mem=1G smp=2 numa=2 block-size=8192 icount dtb=F    the machine
+  numa=both/memory/cpus   nodes that don't have both
   tree=NAME         dts/good/NAME.dtsi applied to the machine's own device tree
   machine=K=V       property of the virt machine; may be repeated
   append=WORD       kernel parameter; may be repeated

@@ -8,7 +8,7 @@
 #define _GNU_SOURCE
 #include <sys/syscall.h>
 
-#include "mts_paths.h"
+#include "mts_contract.h"
 
 #define BALANCING	"/proc/sys/kernel/numa_balancing"
 #define SCHED		"/sys/kernel/debug/sched/numa_balancing/"
@@ -16,6 +16,7 @@
 #define SECONDS		20
 /* Of each so many pages one is there: too few for mprotect() to reserve */
 #define SPREAD		8
+#define MAX_NODES	8
 
 static long pages_on(const struct mts_buf *b, int node)
 {
@@ -41,9 +42,20 @@ static size_t bad_pages(const char *what, const struct mts_buf *b, size_t step)
 	return bad;
 }
 
+static bool has_memory(int node)
+{
+	char path[64], text[64];
+	long long kib;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo",
+		 node);
+	return mts_read_file(path, text, sizeof(text)) > 0 &&
+	       sscanf(text, "Node %*d MemTotal: %lld", &kib) == 1 && kib;
+}
+
 int main(void)
 {
-	int cpu, home, away = -1;
+	int cpu, home = -1, away = -1, node;
 	long long hints, moved;
 	struct mts_buf tagged, late;
 	size_t i, bad = 0;
@@ -52,14 +64,16 @@ int main(void)
 	mts_need_mte();
 	mts_load_regions();
 	ktap_begin(4);
-	home = mts_node_of_cpu(0);
-	for (cpu = 1; cpu < mts_cpus() && away < 0; cpu++)
-		if (mts_node_of_cpu(cpu) != home)
+	/* Memory is where no CPU needs to be, and goes to where it can be */
+	for (cpu = mts_cpus() - 1; cpu >= 0; cpu--)
+		if (has_memory(mts_node_of_cpu(cpu)))
 			away = cpu;
-	mts_pin(0);
-	if (away < 0 || mts_write_file(BALANCING, "1")) {
+	for (node = 0; away >= 0 && node < MAX_NODES; node++)
+		if (node != mts_node_of_cpu(away) && has_memory(node))
+			home = node;
+	if (home < 0 || mts_write_file(BALANCING, "1")) {
 		for (i = 0; i < 4; i++)
-			ktap_skip(away < 0 ? "one node only" : "no CONFIG_NUMA_BALANCING",
+			ktap_skip(home < 0 ? "one node only" : "no CONFIG_NUMA_BALANCING",
 				  "NUMA balancing");
 		return ktap_end();
 	}
@@ -68,6 +82,7 @@ int main(void)
 	mts_write_file(SCHED "scan_period_min_ms", "20");
 	mts_write_file(SCHED "scan_period_max_ms", "50");
 
+	bind_to(home);
 	buf_map(&tagged, PAGES, PROT_TAGGED, 0);
 	buf_fill(&tagged, 1, true);
 	buf_map(&late, PAGES, PROT_RW, 0);
@@ -77,6 +92,7 @@ int main(void)
 	if (mprotect(late.p, PAGES * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
 	late.mte = true;
+	bind_nowhere();
 	ktap_note("%ld of %zu tagged pages on node %d", pages_on(&tagged, home),
 		  PAGES, home);
 
