@@ -30,7 +30,8 @@ comma separated:
   may-fail=A|B      with it: these results may be "not ok", too
   skips=A|B|~C      the results that are skipped, nested ones too, as the texts
                     "test: what (why)": each must match one of these, and each
-                    of these one of them, but for C, which may or may not be
+                    of these one of them, but for C, which may or may not be.
+                    With 64K pages PAGES_SKIPS, below, may be as well
   allow=CLASS|...   what the console may say without harm (a program runs out of
                     memory on purpose)
   plain             no KTAP; the exit status of TEST is the verdict
@@ -68,6 +69,10 @@ PAGES = os.environ.get("PAGES") or "4k"
 MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 4}
 # Pageblocks of 512 MiB are too large for these machines.
 PAGES_FRAGMENT = {"64k": "pageblock-64k"}
+# Huge pages are as large there, and 64 KiB are no large folio. These reasons are no others'.
+PAGES_SKIPS = {"64k": [r"\(no huge page\)$", r"\(no 64 KiB folios\)$",
+                       r"64 KiB.*\(not supported\)$", r"\(no folios of that size\)$",
+                       r"\(it made no huge page\)$"]}
 # What may come with a class, without being a second failure.
 COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "trace", "timeout", "no_verdict",
               "vm_died"}
@@ -286,8 +291,9 @@ def compare(options, verdict):
 def compare_skips(expected, skips):
     """The same for what a run skipped."""
     patterns = words(expected)
+    known = [pattern.lstrip("~") for pattern in patterns] + PAGES_SKIPS.get(PAGES, [])
     wrong = [f"skipped, which the list does not say: {text}" for text in skips
-             if not any(re.search(pattern.lstrip("~"), text) for pattern in patterns)]
+             if not any(re.search(pattern, text) for pattern in known)]
     wrong += [f"not skipped, which the list says: {pattern}" for pattern in patterns
               if not pattern.startswith("~")
               and not any(re.search(pattern, text) for text in skips)]
