@@ -4,6 +4,7 @@
 # diagnostic lines: "# top: " and "# record: ", for mts-plot.
 #
 # usage: top [SECONDS of load to record]
+#        top off	on a machine without debugfs
 
 . ./lib.sh
 . ./hold
@@ -21,6 +22,52 @@ shows() {
 refuses() {
 	! "$@" >/dev/null 2>&1
 }
+
+# Without debugfs they have the numbers of sysfs, and say what is missing
+if [ "${1:-}" = off ]; then
+	hides() {
+		! grep "$1" /tmp/top
+	}
+	# Between two looks at sysfs that are the same, what the frame says
+	reserved_shows() {
+		_kib=$(($(cat "$MTS_SYSFS/reserved_bytes") / 1024))
+		mts-top -n 1 >/tmp/top || return 1
+		[ "$_kib" = $(($(cat "$MTS_SYSFS/reserved_bytes") / 1024)) ] &&
+			shows "reserved .* $_kib KiB"
+	}
+	tagged() {
+		[ "$(cat "$MTS_SYSFS/tagged_bytes")" -ge 25165824 ]
+	}
+	records() {
+		mts-record -n 3 -d 0.2 >/tmp/record 2>/tmp/record.says || return 1
+		grep -q 'without debugfs: no maps' /tmp/record.says || return 1
+		awk '/^sample / { n++ } /^map / { bad = 1 } /^tagged_bytes / && $2 >= 25165824 { t++ }
+			/^released_used_bytes [0-9]+$/ { u++ }
+			END { exit !(n == 3 && t == 3 && u == 3 && !bad) }' /tmp/record
+	}
+	gone() {
+		echo offline >"$MTS_SYSFS/state" && mts_unload
+	}
+	ktap_plan 14
+	check "there is no debugfs" [ ! -e $MTS_DEBUGFS ]
+	check "without the module mts-top refuses" refuses mts-top -n 1
+	check "... and mts-record" refuses mts-record -n 1
+	check "the module loads" mts_load
+	check_here "24 MiB are tagged" hold_start 5 hold 24
+	check "... and counted" wait_for 10 tagged
+	check "mts-top shows what is reserved" wait_for 10 reserved_shows
+	sed 's/^/# top: /' /tmp/top
+	check "... the state" shows '\[online\] offline'
+	check "... the tagged memory" shows "Tagged memory 2[4-9]\.[0-9] MiB"
+	check "... who holds it" shows "func:[a-z_]*"
+	check "... that it has no rates, times and maps" shows "^Not shown: rates, times and maps"
+	check "... and doesn't make them up" hides "Reserving a block\|Region\|nan"
+	check "mts-record has what sysfs has, and says so" records
+	hold_finish 5
+	check "offline and rmmod" wait_for 20 gone
+	ktap_done
+	exit
+fi
 
 ktap_plan 16
 check "without the module mts-top refuses" refuses mts-top -n 1
