@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# mts-ps and mts-textfile: tagged memory of a process, numbers for monitoring.
+# mts-ps and mts-textfile: tagged memory of a process, numbers for monitoring. What the
+# unit for systemd runs before hibernation and kexec, and after.
 
 . ./lib.sh
 . ./hold
@@ -21,7 +22,7 @@ between() {
 	fi
 }
 
-ktap_plan 9
+ktap_plan 11
 check "without the module mts-textfile refuses" refuses mts-textfile
 check "the module loads" mts_load
 check_here "8 MiB are tagged" hold_start 5 hold 8
@@ -45,5 +46,19 @@ metrics() {
 # tagged_bytes is as of the last pass
 check "mts-textfile has the numbers" wait_for 10 metrics
 check_here "the program ends" hold_finish 5
+# Its commands are quoted as for a shell
+unit=mte-tag-storage-offline.service
+unit_does() {
+	[ -e "$(sed -n 's/^ConditionPathExists=//p' "$unit")" ] || return 1
+	_cmd=$(sed -n "s/^$1=//p" "$unit")
+	[ -n "$_cmd" ] && eval "$_cmd" && [ "$(cat "$MTS_SYSFS/state")" = "$2" ]
+}
+if [ -f $unit ]; then
+	check "the unit takes the storage back" unit_does ExecStart "online [offline]"
+	check "... and lends it again" unit_does ExecStop "[online] offline"
+else
+	ktap_skip "the unit takes the storage back" "no $unit"
+	ktap_skip "... and lends it again" "no $unit"
+fi
 check "offline and rmmod" unload
 ktap_done
