@@ -50,7 +50,8 @@ setup:
 
 run:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
-	@$(SCRIPTS)/vm --guest $(GUEST) --mem $(MEM) --smp 2 --run $(if $(DEBIAN),$(if $(CHROOT),chroot --args story,story) --swap 512M,demo) --plain --show ktap --timeout 120
+	@$(SCRIPTS)/vm --guest $(GUEST) --mem $(MEM) --smp 2 --plain --show ktap --timeout 120 \
+		--run $(if $(DEBIAN),$(if $(CHROOT),chroot --args story,story) --swap 512M,demo)
 
 test:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
@@ -66,7 +67,8 @@ test-kernels:
 
 bench:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
-	@$(if $(DEBIAN),$(SCRIPTS)/bench-debian --guest $(GUEST) $(BENCHFLAGS),$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS))
+	@$(if $(DEBIAN),$(SCRIPTS)/bench-debian --guest $(GUEST) $(BENCHFLAGS),\
+		$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS))
 
 torture:
 	@$(SCRIPTS)/setup $@
@@ -111,4 +113,5 @@ artifacts:
 clean:
 	rm -rf "$(CACHE)"
 
-.PHONY: help setup run test test-debug test-kernels bench torture mutants coverage shell module debs dist lint litmus artifacts clean
+.PHONY: help setup run test test-debug test-kernels bench torture mutants coverage shell module \
+	debs dist lint litmus artifacts clean
