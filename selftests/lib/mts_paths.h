@@ -296,6 +296,21 @@ static __maybe_unused size_t grab_bad(const char *what,
 	return bad;
 }
 
+/* The last two results of a program that had grabbed it: the data, and the blocks without */
+static __maybe_unused void grab_end(const struct mts_grab *grab, u64 seed)
+{
+	bool online = mts_online();
+
+	if (online) {
+		ktap_result(!grab_bad("data in tag storage", grab, seed),
+			    "the data in tag storage");
+		munmap(grab->base, grab->pages * mts_page_size);
+	} else {
+		ktap_skip("module not online", "the data in tag storage");
+	}
+	mts_blocks_result(online);
+}
+
 /* ---- geometry ---- */
 
 /* The first page of the tag block that serves a page, and how many it has. */
