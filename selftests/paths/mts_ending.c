@@ -7,10 +7,12 @@
 #define _GNU_SOURCE
 #include <linux/futex.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include "mts_contract.h"
 
 #define SEED	0x656e6473UL
+#define STACK	65536UL
 
 /* It can neither be had nor can anything move away from it */
 static void no_storage(bool on)
@@ -40,12 +42,26 @@ static void wake_op(void *page)
 {
 	static unsigned int word;
 
-	syscall(SYS_futex, &word, FUTEX_WAKE_OP, 1, 1, page,
+	/* Of others' memory it would pin the page, which waits in another way */
+	syscall(SYS_futex, &word, FUTEX_WAKE_OP_PRIVATE, 1, 1, page,
 		FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0));
 }
 
+static int sleeper(void *unused)
+{
+	(void)unused;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pause();
+	return 0;
+}
+
+/* The word is only cleared for others who use the same memory */
 static void exit_of(void *page)
 {
+	char *stack = mts_map(STACK, PROT_RW, 0, 0);
+
+	if (clone(sleeper, stack + STACK, CLONE_VM | SIGCHLD, NULL) < 0)
+		mts_die("clone");
 	syscall(SYS_set_tid_address, page);
 	pause();
 }
