@@ -24,24 +24,6 @@
 
 #include "mts_test.h"
 
-/* Bits of /proc/kpageflags; those from 32 on the kernel doesn't promise */
-#define KPF_SLAB		(1UL << 7)
-#define KPF_LRU			(1UL << 5)
-#define KPF_BUDDY		(1UL << 10)
-#define KPF_MMAP		(1UL << 11)
-#define KPF_ANON		(1UL << 12)
-#define KPF_SWAPCACHE		(1UL << 13)
-#define KPF_COMPOUND_HEAD	(1UL << 15)
-#define KPF_COMPOUND_TAIL	(1UL << 16)
-#define KPF_HWPOISON		(1UL << 19)
-#define KPF_NOPAGE		(1UL << 20)
-#define KPF_ZERO_PAGE		(1UL << 24)
-#define KPF_PGTABLE		(1UL << 26)
-#define KPF_RESERVED		(1UL << 32)
-#define KPF_MTE_TAGGED		(1UL << 41)
-#define KPF_MTE_LOCK		(1UL << 42)
-
-#define KPF_HAS_TAGS		(KPF_MTE_TAGGED | KPF_MTE_LOCK)
 /* Anybody's or free, but not the module's */
 #define KPF_NOT_OURS	(KPF_SLAB | KPF_LRU | KPF_BUDDY | KPF_MMAP | KPF_ANON | \
 			 KPF_SWAPCACHE | KPF_COMPOUND_HEAD |		\

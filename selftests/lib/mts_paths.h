@@ -200,6 +200,42 @@ static __maybe_unused void inject_failures(const char *name, bool on)
 		mts_die(path);
 }
 
+/*
+ * mprotect(PROT_MTE) reserves what it can at once. Here it can't: the entries of
+ * all that is there fault on access, as faults_met() tells later.
+ */
+struct late {
+	long long faults;
+	bool must;
+};
+
+static __maybe_unused struct late mprotect_late(void *p, size_t len)
+{
+	struct late late = {
+		.must = mts_online() && !access(MTS_DEBUGFS "/fail_reserve", F_OK),
+	};
+
+	if (late.must) {
+		mts_release();
+		inject_failures("fail_reserve", true);
+	}
+	if (mprotect(p, len, PROT_TAGGED))
+		mts_die("mprotect");
+	if (late.must)
+		inject_failures("fail_reserve", false);
+	late.faults = mts_stat("faults_on_access");
+	return late;
+}
+
+static __maybe_unused bool faults_met(const char *what, const struct late *late)
+{
+	long long n = mts_stat("faults_on_access") - late->faults;
+
+	if (late->must && n <= 0)
+		ktap_note("%s: no entry faulted on access", what);
+	return !late->must || n > 0;
+}
+
 static __maybe_unused void make_pipe(int *fd)
 {
 	if (pipe2(fd, O_CLOEXEC))

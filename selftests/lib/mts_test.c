@@ -36,17 +36,27 @@ int mts_nr_regions;
 
 static int ktap_plan, ktap_count, ktap_failed, ktap_skipped;
 
+static size_t mts_pmd_size(void)
+{
+	char text[32];
+
+	if (mts_read_file(THP_SYSFS "/hpage_pmd_size", text, sizeof(text)) <= 0)
+		return 0;
+	return strtoull(text, NULL, 10);
+}
+
 /* What a PMD maps, if the machine has memory for more than a few of them */
 static void mts_huge_init(void)
 {
-	char text[32];
-	size_t size;
+	size_t size = mts_pmd_size();
 
-	if (mts_read_file(THP_SYSFS "/hpage_pmd_size", text, sizeof(text)) <= 0)
-		return;
-	size = strtoull(text, NULL, 10);
-	if (size <= (size_t)mts_meminfo("MemTotal") * 1024 / 16)
+	if (size && size <= (size_t)mts_meminfo("MemTotal") * 1024 / 16)
 		mts_huge_size = size;
+}
+
+bool mts_huge_is_pmd(void)
+{
+	return mts_pmd_size() == mts_huge_size;
 }
 
 __attribute__((constructor)) static void mts_init(void)
@@ -851,6 +861,60 @@ long mts_pages_untaggable(const char *what, const void *addr, size_t pages)
 	free(before);
 	free(after);
 	return bad;
+}
+
+/* ---- flags of pages ---- */
+
+static u64 mts_pfn_flags(u64 pfn)
+{
+	static int fd = -1;
+	u64 flags;
+
+	if (fd < 0)
+		fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	if (!pfn || fd < 0 || pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) !=
+	    sizeof(flags))
+		return KPF_NOPAGE;
+	return flags;
+}
+
+u64 mts_page_flags(const void *addr)
+{
+	return mts_pfn_flags(mts_pfn(addr));
+}
+
+size_t mts_pages_with(const void *addr, size_t pages, u64 flags)
+{
+	size_t i, nr = 0;
+
+	for (i = 0; i < pages; i++)
+		nr += (mts_page_flags((const char *)addr + i * mts_page_size) & flags) == flags;
+	return nr;
+}
+
+/* Pages [0, pages) of one folio, and no more of it */
+static bool mts_is_folio(u64 pfn, size_t pages)
+{
+	size_t i;
+
+	if (!(mts_pfn_flags(pfn) & KPF_COMPOUND_HEAD))
+		return false;
+	for (i = 1; i < pages; i++)
+		if (!(mts_pfn_flags(pfn + i) & KPF_COMPOUND_TAIL))
+			return false;
+	return !(mts_pfn_flags(pfn + pages) & KPF_COMPOUND_TAIL);
+}
+
+size_t mts_folios(const void *addr, size_t len, size_t folio)
+{
+	size_t pages = folio / mts_page_size, i, nr = 0;
+
+	for (i = 0; i < len / mts_page_size; i += pages) {
+		u64 pfn = mts_pfn((const char *)addr + i * mts_page_size);
+
+		nr += pfn && mts_is_folio(pfn, pages);
+	}
+	return nr;
 }
 
 static int cmp_u64(const void *a, const void *b)

@@ -157,6 +157,33 @@ bool mts_tags_ok(const char *what, const void *page, u64 key);
 u64 mts_pfn(const void *addr);
 int mts_pfns(const void *addr, size_t pages, u64 *pfns);
 
+/* Bits of /proc/kpageflags; those from 32 on the kernel doesn't promise */
+#define KPF_SLAB		(1UL << 7)
+#define KPF_LRU			(1UL << 5)
+#define KPF_BUDDY		(1UL << 10)
+#define KPF_MMAP		(1UL << 11)
+#define KPF_ANON		(1UL << 12)
+#define KPF_SWAPCACHE		(1UL << 13)
+#define KPF_COMPOUND_HEAD	(1UL << 15)
+#define KPF_COMPOUND_TAIL	(1UL << 16)
+#define KPF_HWPOISON		(1UL << 19)
+#define KPF_NOPAGE		(1UL << 20)
+#define KPF_THP			(1UL << 22)
+#define KPF_ZERO_PAGE		(1UL << 24)
+#define KPF_PGTABLE		(1UL << 26)
+#define KPF_RESERVED		(1UL << 32)
+#define KPF_MTE_TAGGED		(1UL << 41)
+#define KPF_MTE_LOCK		(1UL << 42)
+
+#define KPF_HAS_TAGS		(KPF_MTE_TAGGED | KPF_MTE_LOCK)
+
+/* The flags of the page that is mapped there, KPF_NOPAGE: none, or nobody tells */
+u64 mts_page_flags(const void *addr);
+/* How many of the pages have all of these flags */
+size_t mts_pages_with(const void *addr, size_t pages, u64 flags);
+/* How many folios of so many bytes the memory is made of */
+size_t mts_folios(const void *addr, size_t len, size_t folio);
+
 /* The tag storage regions of the device tree. */
 struct mts_region {
 	u64 start;		/* tag storage, bytes */
@@ -258,6 +285,8 @@ void *mts_map(size_t bytes, int prot, int flags, size_t align);
 /* A huge page or an honest no: populated, aligned, and backed by one. */
 void *mts_map_thp(int prot, bool *is_huge);
 bool mts_is_thp(const void *addr);
+/* Is mts_huge_size what a PMD maps? */
+bool mts_huge_is_pmd(void);
 /* Kernel options: the folio sizes that madvise(MADV_HUGEPAGE) gives. */
 bool mts_thp_enable(void);
 bool mts_mthp_enable(unsigned int kib);

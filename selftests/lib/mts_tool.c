@@ -167,8 +167,6 @@ static int hold(size_t mib, size_t step)
 	return verdict(bad);
 }
 
-#define KPF_BUDDY	10
-
 static int free_pages(void)
 {
 	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC), i;
@@ -184,7 +182,7 @@ static int free_pages(void)
 		     pfn < r->end / mts_page_size; pfn++) {
 			if (pread(fd, &flags, 8, pfn * 8) != 8)
 				mts_die("/proc/kpageflags");
-			n += flags >> KPF_BUDDY & 1;
+			n += !!(flags & KPF_BUDDY);
 		}
 	}
 	close(fd);

@@ -44,6 +44,7 @@ struct entries {
 	struct mts_buf b;
 	enum size size;
 	long long faults;
+	bool folios;	/* all of it, before and after it became PROT_MTE */
 };
 
 static bool online;
@@ -64,6 +65,18 @@ static void reserve_first(const void *p)
 		mts_die("trigger/reserve");
 }
 
+static bool has_folios(const struct entries *e)
+{
+	size_t len = e->b.pages * mts_page_size, pages = 65536 / mts_page_size;
+
+	if (e->size == PMD)
+		return mts_is_thp(e->b.p) && mts_folios(e->b.p, len, len) == 1;
+	/* With pages of 64K it is one */
+	if (e->size == CONT && pages > 1)
+		return mts_folios(e->b.p, len, 65536) == e->b.pages / pages;
+	return !mts_pages_with(e->b.p, e->b.pages, KPF_COMPOUND_HEAD);
+}
+
 static void make(struct entries *e, bool first, enum size size)
 {
 	size_t pages = size == PMD ? mts_huge_size / mts_page_size : 256;
@@ -78,13 +91,14 @@ static void make(struct entries *e, bool first, enum size size)
 	madvise(e->b.p, pages * mts_page_size,
 		size == PTES ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 	buf_fill(&e->b, SEED, false);
-	if (size == PMD && !mts_is_thp(e->b.p))
-		ktap_note("no huge page: small ones instead");
+	e->folios = has_folios(e);
 	if (first)
 		reserve_first(e->b.p);
 	inject(true);
 	if (mprotect(e->b.p, pages * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
+	/* Also as entries that fault on access */
+	e->folios &= has_folios(e);
 	e->b.mte = true;
 	e->faults = mts_stat("faults_on_access");
 }
@@ -125,6 +139,10 @@ static bool met(const char *what, const struct entries *e)
 {
 	long long n = mts_stat("faults_on_access") - e->faults;
 
+	if (!e->folios) {
+		ktap_note("%s: the pages were of another size", what);
+		return false;
+	}
 	if (!online)
 		return true;
 	if (n <= 0)

@@ -15,9 +15,10 @@
 /* Some are: where a block's first page is allocated before its storage is there */
 #define FAULTS_MAX	(PAGES / 4)
 
-static void result(const char *what, const struct mts_buf *b, long long before)
+static void result(const char *what, const struct mts_buf *b, long long before,
+		   size_t bad)
 {
-	size_t bad = buf_bad(what, b) + !buf_taggable(what, b);
+	bad += buf_bad(what, b) + !buf_taggable(what, b);
 	long long faults = faults_on_access() - before;
 
 	ktap_result(!bad && faults <= (long long)FAULTS_MAX,
@@ -35,7 +36,7 @@ static void test_shared(void)
 	if (b.p == MAP_FAILED)
 		mts_die("mmap");
 	buf_fill(&b, SEED, true);
-	result("first touch of shared memory", &b, before);
+	result("first touch of shared memory", &b, before, 0);
 	buf_unmap(&b);
 }
 
@@ -44,6 +45,7 @@ static void test_swap(void)
 {
 	struct mts_buf b;
 	long long before;
+	size_t swapped;
 	pid_t pid;
 
 	if (zram_make(2 * PAGES * mts_page_size) || swapon(ZRAM, 0)) {
@@ -56,7 +58,8 @@ static void test_swap(void)
 	if (mprotect(b.p, PAGES * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
 	b.mte = true;
-	ktap_note("%zu pages in swap", buf_swapped(&b));
+	swapped = buf_swapped(&b);
+	ktap_note("%zu pages in swap", swapped);
 	pid = mts_fork();
 	if (!pid) {
 		pause();
@@ -66,7 +69,7 @@ static void test_swap(void)
 	if (mts_online())
 		mts_release();
 	before = faults_on_access();
-	result("swapped in for two processes", &b, before);
+	result("swapped in for two processes", &b, before, swapped < PAGES * 3 / 4);
 	kill(pid, SIGKILL);
 	wait_status(pid);
 	buf_unmap(&b);
@@ -76,7 +79,7 @@ static void test_swap(void)
 /* Only read: the huge zero page, which has 16 blocks' tags wherever it is mapped */
 static void test_zero(void)
 {
-	size_t size = mts_huge_size, i, sum = 0;
+	size_t size = mts_huge_size, i, sum = 0, zero = 0;
 	long long before;
 	char *p;
 
@@ -94,7 +97,11 @@ static void test_zero(void)
 	for (i = 0; i < ZERO_PAGES; i++)
 		sum += *(volatile char *)(p + i * size);
 	before = faults_on_access() - before;
-	ktap_result(!sum && before <= 2, "first read of huge pages: %lld faults on access for %d",
+	for (i = 0; i < ZERO_PAGES; i++)
+		zero += mts_pages_with(p + i * size, 1, KPF_ZERO_PAGE | KPF_THP);
+	if (zero < ZERO_PAGES)
+		ktap_note("%zu huge zero pages of %d", zero, ZERO_PAGES);
+	ktap_result(!sum && before <= 2 && zero == ZERO_PAGES, "first read of huge pages: %lld faults on access for %d",
 		    before, ZERO_PAGES);
 	munmap(p, ZERO_PAGES * size);
 }

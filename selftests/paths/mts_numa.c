@@ -14,7 +14,7 @@
 #define SCHED		"/sys/kernel/debug/sched/numa_balancing/"
 #define PAGES		1024UL
 #define SECONDS		20
-/* Of each so many pages one is there: too few for mprotect() to reserve */
+/* Of each so many pages one is there */
 #define SPREAD		8
 #define MAX_NODES	8
 
@@ -58,6 +58,7 @@ int main(void)
 	int cpu, home = -1, away = -1, node;
 	long long hints, moved;
 	struct mts_buf tagged, late;
+	struct late entries;
 	size_t i, bad = 0;
 	double end;
 
@@ -89,8 +90,7 @@ int main(void)
 	late.seed = 2;
 	for (i = 0; i < PAGES; i += SPREAD)
 		buf_write(&late, i);
-	if (mprotect(late.p, PAGES * mts_page_size, PROT_TAGGED))
-		mts_die("mprotect");
+	entries = mprotect_late(late.p, PAGES * mts_page_size);
 	late.mte = true;
 	bind_nowhere();
 	ktap_note("%ld of %zu tagged pages on node %d", pages_on(&tagged, home),
@@ -117,6 +117,7 @@ int main(void)
 		    "tagged pages follow the program: %ld of %zu are still on node %d",
 		    pages_on(&tagged, home), PAGES, home);
 	bad = bad_pages("mprotect() and hints", &late, SPREAD);
+	bad += !faults_met("mprotect() and hints", &entries);
 	for (i = 0; i < PAGES; i += SPREAD)
 		mts_page_tag(buf_page(&late, i), buf_key(&late, i));
 	late.tagged = true;

@@ -5,17 +5,11 @@
  * is seen by the tracee or refused, and hurts no data.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
+#include <stdio.h>
 #include <sys/ptrace.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "mts_test.h"
+#include "mts_paths.h"
 
 #ifndef PTRACE_PEEKMTETAGS
 #define PTRACE_PEEKMTETAGS	33
@@ -74,6 +68,7 @@ static void test(enum kind kind)
 {
 	size_t len = PAGES * mts_page_size, i, g;
 	long refused = 0, bad_peek = 0, peek_refused = 0;
+	struct late late = { 0 };
 	bool *expect;
 	u8 tags[4096];
 	char *p;
@@ -96,8 +91,8 @@ static void test(enum kind kind)
 			for (g = 0; g < mts_page_granules; g++)
 				mte_stg(mte_ptr(page + g * MTE_GRANULE, 9));
 	}
-	if (kind == POPULATED && mprotect(p, len, PROT_TAGGED))
-		mts_die("mprotect");
+	if (kind == POPULATED)
+		late = mprotect_late(p, len);
 	fflush(stdout);
 	pid = fork();
 	if (pid < 0)
@@ -139,7 +134,7 @@ static void test(enum kind kind)
 				bad_peek++;
 		}
 	}
-	ktap_result(!bad_peek &&
+	ktap_result(!bad_peek && faults_met(kinds[kind], &late) &&
 		    peek_refused <= (kind == TOUCHED ? 0 : (long)MAY_REFUSE),
 		    "%s: PEEKMTETAGS (%ld refused)", kinds[kind],
 		    peek_refused);

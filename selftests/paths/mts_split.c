@@ -57,10 +57,14 @@ static void test(const char *what, size_t first, size_t n)
 		mts_die("mprotect");
 	for (i = first; i < first + n; i++)
 		mts_page_tag(p + i * mts_page_size, KEY(i));
+	bad += mts_folios(p, mts_huge_size, mts_huge_size) != 1;
 	if (split(p, mts_huge_size)) {
 		ktap_skip("no " SPLIT, "%s", what);
 		goto out;
 	}
+	bad += mts_pages_with(p, pages, KPF_COMPOUND_HEAD) > 0;
+	if (bad)
+		ktap_note("%s: it was not split", what);
 	/* The others become tagged now: nothing stale may show up. */
 	if (mprotect(p, mts_huge_size, PROT_TAGGED))
 		mts_die("mprotect");

@@ -13,6 +13,7 @@
 #define TRACING		"/sys/kernel/tracing/"
 #define EVENTS		TRACING "uprobe_events"
 #define ENABLE		TRACING "events/mts/enable"
+#define PROFILE		TRACING "uprobe_profile"
 #define PATH		"/tmp/mts_code"
 #define GRAB_SEED	0x7570726fUL
 #define PAGES		32UL
@@ -30,6 +31,35 @@ static int event(const char *fmt, size_t i)
 	if (fd >= 0)
 		close(fd);
 	return ret;
+}
+
+/* Breakpoints that were hit once, which is what running the code does */
+static size_t hit_once(void)
+{
+	FILE *f = fopen(PROFILE, "re");
+	unsigned long long hits;
+	char line[256], name[64];
+	size_t nr = 0;
+
+	/* path name hits misses */
+	while (f && fgets(line, sizeof(line), f))
+		nr += sscanf(line, " %*s %63s %llu", name, &hits) == 2 && hits == 1;
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/* Pages that are copies, by their frames */
+static size_t copies(const struct mts_buf *code, const struct mts_buf *file)
+{
+	size_t i, nr = 0;
+
+	for (i = 0; i < PAGES; i++) {
+		u64 pfn = mts_pfn(buf_page(code, i));
+
+		nr += pfn && pfn != mts_pfn(buf_page(file, i));
+	}
+	return nr;
 }
 
 /* All but the first instructions */
@@ -65,7 +95,7 @@ static void test_probes(const char *what, const struct mts_buf *file, int fd,
 {
 	int prot = PROT_READ | PROT_EXEC | (mte ? PROT_MTE : 0);
 	struct mts_buf code = *file;
-	size_t i, bad;
+	size_t i, bad, hits, copied;
 
 	code.mte = mte;
 	code.p = mmap(NULL, PAGES * mts_page_size, prot, MAP_PRIVATE, fd, 0);
@@ -78,6 +108,13 @@ static void test_probes(const char *what, const struct mts_buf *file, int fd,
 	if (mts_write_file(ENABLE, "1"))
 		mts_die(ENABLE);
 	bad += check("with breakpoints", &code, true);
+	hits = hit_once();
+	copied = copies(&code, file);
+	if (hits != PAGES || copied != PAGES) {
+		ktap_note("%s: of %lu breakpoints %zu were hit once, %zu pages are copies",
+			  what, PAGES, hits, copied);
+		bad++;
+	}
 	if (!mte) {
 		/* What the copies have shows when it can be looked at */
 		if (mprotect(code.p, PAGES * mts_page_size, prot | PROT_MTE))

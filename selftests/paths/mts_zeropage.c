@@ -26,7 +26,7 @@ static void on_alarm(int sig)
 
 static void test(const char *what, int advice, bool populate_first)
 {
-	size_t pages = mts_huge_size / mts_page_size, i;
+	size_t pages = mts_huge_size / mts_page_size, i, zero;
 	long bad = 0;
 	char *p;
 
@@ -42,6 +42,11 @@ static void test(const char *what, int advice, bool populate_first)
 	for (i = 0; i < pages && bad < 4; i++) {
 		bad += !mts_tags_ok(what, p + i * mts_page_size, 0);
 		bad += !mts_data_ok(what, p + i * mts_page_size, 0);
+	}
+	zero = mts_pages_with(p, pages, KPF_ZERO_PAGE | (advice == MADV_HUGEPAGE ? KPF_THP : 0));
+	if (zero != pages) {
+		ktap_note("%s: %zu of %zu pages are it", what, zero, pages);
+		bad++;
 	}
 	for (i = 0; i < pages; i += 3)
 		mts_page_tag(p + i * mts_page_size, KEY(i));
