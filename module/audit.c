@@ -84,15 +84,16 @@ static const char *audit_sums(struct mts_region *r, unsigned long nr[MTS_NR_STAT
 /*
  * The tables of a region. The lock isn't held over all of it: when a state changes
  * between two ranges the sums can't be compared, and it is tried again, but
- * not for ever. Returns what is wrong, or NULL.
+ * not for ever. Returns what is wrong, or NULL; @settled: if the sums were compared.
  */
-static const char *audit_counts(struct mts_region *r)
+static const char *audit_counts(struct mts_region *r, bool *settled)
 {
 	unsigned long block, end = mts_nr_blocks(&r->geo);
 	unsigned int tries = AUDIT_TRIES;
 	const char *wrong = NULL;
 
-	while (!wrong && tries--) {
+	*settled = false;
+	while (!wrong && !*settled && tries--) {
 		unsigned long nr[MTS_NR_STATES] = {}, changes = 0;
 
 		spin_lock(&r->lock);
@@ -102,14 +103,15 @@ static const char *audit_counts(struct mts_region *r)
 
 			wrong = audit_range(r, block, next, nr);
 			block = next;
+			if (block == end)
+				break;
 			spin_unlock(&r->lock);
 			cond_resched();
 			spin_lock(&r->lock);
 		}
-		if (changes == r->changes) {
-			if (!wrong)
-				wrong = audit_sums(r, nr);
-			tries = 0;
+		if (!wrong && changes == r->changes) {
+			wrong = audit_sums(r, nr);
+			*settled = true;
 		}
 		spin_unlock(&r->lock);
 	}
@@ -219,10 +221,12 @@ static const char *audit_pages(struct mts_region *r, unsigned long block,
  * The log tells of the first thing that is wrong.
  *
  * Context: Holds mts_state_mutex, online. Sleeps.
- * Return: 0 or -EIO.
+ * Return: 0; -EIO; or -EAGAIN: nothing is wrong, but states changed whenever
+ * those of a region were counted, so that nobody knows whether they add up.
  */
 int mts_audit(void)
 {
+	bool settled, all_settled = true;
 	unsigned long block, pfn;
 	enum mts_state state;
 	struct mts_region *r;
@@ -236,11 +240,12 @@ int mts_audit(void)
 		return -EIO;
 	}
 	for_each_mts_region(r, i) {
-		wrong = audit_counts(r);
+		wrong = audit_counts(r, &settled);
 		if (wrong) {
 			pr_err("audit: region %u: %s\n", i, wrong);
 			return -EIO;
 		}
+		all_settled &= settled;
 		for (block = 0; block < mts_nr_blocks(&r->geo); block++) {
 			cond_resched();
 			pfn = mts_block_tag_pfn(&r->geo, block);
@@ -255,5 +260,5 @@ int mts_audit(void)
 			}
 		}
 	}
-	return 0;
+	return all_settled ? 0 : -EAGAIN;
 }

@@ -63,15 +63,21 @@ static const char * const names[NR_CHECKS] = {
 	[MODULE] = "the module's own audit",
 };
 
-/* Offenders of a look, by page frame (or 0); only who is one in each counts */
+/*
+ * Offenders of a look, by page frame (or 0); only who is one in each counts, or that
+ * there were too many in each
+ */
 struct bad {
 	size_t nr;
+	bool too_many;
 	u64 pfn[MAX_BAD];
 	char why[MAX_BAD][80];
 };
 
 static struct bad now[NR_CHECKS], before[NR_CHECKS];
 static bool skipped[NR_CHECKS];
+/* The module couldn't compare its sums, as others are busy */
+static bool unsettled;
 static int flags_fd, count_fd;
 
 /* What a crash kernel does in its memory nobody sees: it keeps its storage */
@@ -109,8 +115,10 @@ static void wrong(enum check check, u64 pfn, const char *fmt, ...)
 	struct bad *b = &now[check];
 	va_list ap;
 
-	if (b->nr == MAX_BAD)
+	if (b->nr == MAX_BAD) {
+		b->too_many = true;
 		return;
+	}
 	va_start(ap, fmt);
 	vsnprintf(b->why[b->nr], sizeof(b->why[0]), fmt, ap);
 	va_end(ap);
@@ -538,7 +546,22 @@ static bool still_bad(enum check check)
 		memmove(n->why[kept++], n->why[i], sizeof(n->why[0]));
 	}
 	n->nr = kept;
-	return kept;
+	n->too_many &= b->too_many;
+	return kept || n->too_many;
+}
+
+static void audit_module(bool busy)
+{
+	unsettled = false;
+	if (access(MTS_DEBUGFS "/trigger/audit", F_OK))
+		skipped[MODULE] = true;
+	else if (!mts_write_file(MTS_DEBUGFS "/trigger/audit", "1"))
+		return;
+	else if (busy && errno == EAGAIN)
+		unsettled = true;
+	else
+		wrong(MODULE, 0, "%s%s", strerror(errno),
+		      errno == EAGAIN ? ", nothing stands still" : ", see the log");
 }
 
 static void one_look(bool online, bool busy)
@@ -549,10 +572,7 @@ static void one_look(bool online, bool busy)
 		audit_blocks();
 		audit_holders();
 		audit_faults();
-		if (access(MTS_DEBUGFS "/trigger/audit", F_OK))
-			skipped[MODULE] = true;
-		else if (mts_write_file(MTS_DEBUGFS "/trigger/audit", "1"))
-			wrong(MODULE, 0, "%s, see the log", strerror(errno));
+		audit_module(busy);
 	}
 	if (!busy)
 		audit_zones();
@@ -598,15 +618,17 @@ int main(int argc, char **argv)
 		bad = false;
 		for (c = 0; c < NR_CHECKS; c++) {
 			if (skipped[c])
-				now[c].nr = 0;
+				memset(&now[c], 0, sizeof(now[c]));
 			bad |= looks ? still_bad(c) : now[c].nr;
 		}
+		bad |= unsettled;
 		memcpy(before, now, sizeof(now));
 	}
+	skipped[MODULE] |= unsettled && !now[MODULE].nr;
 	for (c = 0; c < NR_CHECKS; c++) {
 		if (skipped[c]) {
 			ktap_skip(!online ? "module not online" :
-				  c == MODULE ? "not in this module" :
+				  c == MODULE && !unsettled ? "not in this module" :
 				  busy ? "others are busy" :
 				  "the policy reserves ahead", "%s", names[c]);
 			continue;
@@ -616,8 +638,8 @@ int main(int argc, char **argv)
 				  after ? " after " : "", after ?: "",
 				  (unsigned long long)now[c].pfn[j],
 				  now[c].why[j]);
-		ktap_result(!now[c].nr, "%s%s", names[c],
-			    now[c].nr == MAX_BAD ? ": very many don't" : "");
+		ktap_result(!now[c].nr && !now[c].too_many, "%s%s", names[c],
+			    now[c].too_many ? ": very many don't" : "");
 	}
 	return ktap_end();
 }
