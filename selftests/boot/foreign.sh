@@ -38,7 +38,7 @@ not_mapped() {
 	} END { exit bad }' /proc/iomem
 }
 
-ktap_plan 10
+ktap_plan 11
 check "the memory is not the kernel's" not_mapped $(($1))
 total=$(meminfo MemTotal)
 check "the module loads" mts_load
@@ -53,6 +53,8 @@ check "... and the log says how much, and why" \
 check "others are not" lent
 check "a release pass" mts_release
 check "... and they still are" kept
+# For mts_audit each reserved block has tags
+check "all tables are right" trigger audit 1
 check "offline" wait_for 20 mts_offline
 check "the module unloads" mts_unload
 if [ "$(meminfo MemTotal)" = "$total" ]; then

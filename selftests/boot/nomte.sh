@@ -42,7 +42,7 @@ before() {
 	[ "$(meminfo MemTotal)" = "$total" ] && [ "$(meminfo CmaTotal)" = "$cma" ]
 }
 
-ktap_plan 16
+ktap_plan 17
 check "the CPUs have no MTE to use" no_mte
 total=$(meminfo MemTotal)
 cma=$(meminfo CmaTotal)
@@ -64,6 +64,7 @@ check_here "... which are intact" intact
 check "all is as before" before
 check "online again" mts_online
 equal "all of it is lent again" $((grown * 1024)) "$(mts_stat released_bytes)"
+check_audit nomte
 again() {
 	unload && before && mts_load && unload && before
 }

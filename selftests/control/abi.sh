@@ -184,7 +184,7 @@ file_ok() {
 mts_load || exit 1
 regions=$(mts_stat regions)
 table "$regions" >/tmp/table
-ktap_plan $(($(wc -l </tmp/table) + 4))
+ktap_plan $(($(wc -l </tmp/table) + 5))
 while IFS='|' read -r file mode format range default; do
 	if _said=$(file_ok 2>&1); then
 		ktap_ok "${file#"$MTS_DEBUGFS"/}"
@@ -212,6 +212,7 @@ if [ "$(wc -l </tmp/table)" -ge 30 ]; then
 else
 	ktap_fail "abi.md has a table" "$(wc -l </tmp/table) files"
 fi
+check_audit abi
 check "offline" wait_for 20 mts_offline
 check "the module unloads" mts_unload
 ktap_done

@@ -34,7 +34,7 @@ stays() {
 	done
 }
 
-ktap_plan 23
+ktap_plan 24
 check "the module loads" mts_load
 knob evacuate_percent 0
 mts_release
@@ -121,6 +121,7 @@ half() {
 knob evacuate_percent 95
 check "evacuate_percent=95 empties them" wait_for 30 half
 echo "# $full blocks, then $(reserved); $(mts_stat evacuated_pages) pages moved"
+check_audit behave
 finish() {
 	hold_finish 5 && unload
 }

@@ -49,7 +49,7 @@ offline_fails() {
 	[ "$(mts_state)" = online ]
 }
 
-ktap_plan 30
+ktap_plan 31
 check "the module loads" mts_load
 echo never >$MTS_DEBUGFS/policy/release
 total=$(meminfo MemTotal)
@@ -148,6 +148,7 @@ interrupted() {
 }
 check "a signal ends it" wait_for 10 interrupted
 check_here "the page is as it was" hold_finish 5
+check_audit control
 unload() {
 	wait_for 20 mts_offline && [ "$(progress state)" = "done" ] &&
 		[ "$(progress blocks_left)" = 0 ] && mts_unload

@@ -91,7 +91,7 @@ note_counts() {
 	released=$(mts_stat released)
 }
 
-ktap_plan 28
+ktap_plan 29
 check "the module loads" mts_load
 mts_release
 base=$(reserved)
@@ -148,5 +148,6 @@ last_use() {
 	hold_finish 5 && wait_for 40 lent_again
 }
 check_here "... and it is lent again when nothing has tags" last_use
+check_audit passes
 check "offline and rmmod" unload
 ktap_done

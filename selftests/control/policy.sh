@@ -54,7 +54,7 @@ has() {
 	done
 }
 
-ktap_plan 20
+ktap_plan 21
 
 if mts_load preset=tablet 2>/dev/null; then
 	ktap_fail "an unknown preset refuses the load"
@@ -98,5 +98,6 @@ check "wrong numbers are refused" refuses pass_interval_ms " " 9 60001 -1 \
 	4294967306 99999999999999999999 1e3 "10 20" "10x" x \
 	0000000000000000000000000000000000000000000000010
 
+check_audit policy
 check "offline and rmmod" unload
 ktap_done

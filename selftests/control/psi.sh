@@ -21,7 +21,7 @@ quiet() {
 	! grows_by 500000
 }
 
-ktap_plan 7
+ktap_plan 8
 if [ ! -e /proc/pressure/memory ]; then
 	ktap_fail "pressure is accounted" "no /proc/pressure/memory"
 	ktap_done
@@ -36,5 +36,6 @@ check "who waits for it is stalled" grows_by 2000000
 no_storage 0
 wait $waiter
 check "... and gets it at last" ended $?
+check_audit psi
 check "offline and rmmod" unload
 ktap_done

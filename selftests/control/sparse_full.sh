@@ -16,7 +16,7 @@ few() {
 	at_most $((base + most))
 }
 
-ktap_plan 8
+ktap_plan 9
 check "the module loads" mts_load
 mts_release
 base=$(reserved)
@@ -42,5 +42,6 @@ echo "# $full blocks, then $(reserved), ideal $((base + ideal)); $moved tagged p
 	"$(mts_stat cleared_pages) others"
 check_here "the data are right" hold_finish 6
 check_here "the tags are right" hold_finish 5
+check_audit sparse_full
 check "offline and rmmod" unload
 ktap_done

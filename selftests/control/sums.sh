@@ -106,7 +106,7 @@ held_by() {
 	awk -v tag="func:$1" '$4 == tag { n += $1 } END { print n + 0 }' $proc
 }
 
-ktap_plan 19
+ktap_plan 20
 page=$(./mts_tool page)
 page_kib=$((page / 1024))
 total=$(meminfo MemTotal)
@@ -170,6 +170,7 @@ settle() {
 	mts_release && agree
 }
 check "... and it adds up" settle
+check_audit sums
 check "offline and rmmod" unload
 if [ "$(meminfo MemTotal)" = "$total" ] && [ "$(zone_cma)" = "$zone" ]; then
 	ktap_ok "the sums are as before"

@@ -22,7 +22,7 @@ between() {
 	fi
 }
 
-ktap_plan 11
+ktap_plan 12
 check "without the module mts-textfile refuses" refuses mts-textfile
 check "the module loads" mts_load
 check_here "8 MiB are tagged" hold_start 5 hold 8
@@ -60,5 +60,6 @@ else
 	ktap_skip "the unit takes the storage back" "no $unit"
 	ktap_skip "... and lends it again" "no $unit"
 fi
+check_audit tools
 check "offline and rmmod" unload
 ktap_done

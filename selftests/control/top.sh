@@ -69,7 +69,7 @@ if [ "${1:-}" = off ]; then
 	exit
 fi
 
-ktap_plan 16
+ktap_plan 17
 check "without the module mts-top refuses" refuses mts-top -n 1
 check "... and mts-record" refuses mts-record -n 1
 check "... and wrong options" refuses mts-top -n x
@@ -113,5 +113,6 @@ else
 	ktap_fail "mts-record has samples of it" "$(grep -c '^sample ' /tmp/record) samples"
 fi
 sed 's/^/# record: /' /tmp/record
+check_audit top
 check "offline and rmmod" unload
 ktap_done

@@ -36,7 +36,7 @@ if [ ! -d $tracing/events ]; then
 	ktap_done
 fi
 
-ktap_plan 17
+ktap_plan 18
 check "the module loads" mts_load
 if [ -d $tracing/events/mte_tag_storage/request ]; then
 	ktap_ok "its events are there"
@@ -115,4 +115,6 @@ else
 	ktap_fail "its events are gone"
 fi
 echo 0 >$tracing/trace
+# Without the module: it would have been traced
+check_audit trace
 ktap_done

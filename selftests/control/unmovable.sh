@@ -19,7 +19,7 @@ room() {
 	check_here "$1: the tags are right" hold_finish 5
 }
 
-ktap_plan 14
+ktap_plan 15
 echo always >/sys/kernel/mm/transparent_hugepage/enabled
 room "without"
 without=$kib
@@ -39,5 +39,6 @@ if [ "$moved" -gt 0 ] && [ "$kib" -ge $((without + moved / 3)) ]; then
 else
 	ktap_fail "more fits" "$kib KiB, $without without the module"
 fi
+check_audit unmovable
 check "offline and rmmod" unload
 ktap_done

@@ -249,6 +249,11 @@ audit() {
 	return 1
 }
 
+# check_audit AFTER: one result
+check_audit() {
+	check "every page of the machine is what it should be" audit "$1"
+}
+
 # dmesg_count PATTERN: kernel messages that match so far
 dmesg_count() {
 	dmesg | grep -c "$1"

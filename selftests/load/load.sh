@@ -54,7 +54,7 @@ gone() {
 		[ "$(cma_dirs)" = 0 ]
 }
 
-ktap_plan 32
+ktap_plan 33
 
 total=$(meminfo MemTotal)
 cma=$(meminfo CmaTotal)
@@ -121,6 +121,7 @@ check "offline again is harmless" mts_offline
 check "online again" mts_online
 equal "the same memory comes back" "$grown" "$(($(meminfo MemTotal) - total))"
 
+check_audit load
 check "offline and rmmod" unload
 if gone && [ ! -e $MTS_DEBUGFS ] && [ ! -e $proc ] && ! mts_loaded; then
 	ktap_ok "nothing is left"

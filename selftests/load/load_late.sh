@@ -28,7 +28,7 @@ finished() {
 	fi
 }
 
-ktap_plan 11
+ktap_plan 12
 started "16 MiB are tagged before the module" 5 hold 16
 started "3 MiB, too" 6 hold 3
 ./mts_oracle --seconds=12 --mem-percent=30 --tagged-percent=4 \
@@ -59,5 +59,6 @@ started "data fills tag storage" 7 fill
 finished "what was tagged before is intact: 16 MiB" 5
 finished "what was tagged before is intact: 3 MiB" 6
 finished "data in tag storage is intact" 7
+check_audit load_late
 check "offline and rmmod" unload
 ktap_done

@@ -21,7 +21,7 @@ unload() {
 	mts_offline && wait_for 10 mts_unload && ! waits
 }
 
-ktap_plan 10
+ktap_plan 11
 for round in 1 2; do
 	check "the module loads, $round" mts_load
 	# What is reserved would be enough for it
@@ -39,4 +39,6 @@ for round in 1 2; do
 	wait $waiter
 	check "... and it gets what it needs, $round" ended $?
 done
+# Without the module: what is free
+check_audit unload_waiting
 ktap_done
