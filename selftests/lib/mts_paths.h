@@ -131,6 +131,7 @@ static __maybe_unused bool buf_taggable(const char *what,
 
 /* ---- pagemap ---- */
 
+#define PM_UFFD_WP	(1UL << 57)
 #define PM_SWAP		(1UL << 62)
 #define PM_PRESENT	(1UL << 63)
 

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sys/syscall.h>
 
 #include "mts_paths.h"
 
@@ -70,13 +71,40 @@ static bool access_fails(const char *p, bool write_to)
 	return got < 0 && errno == EFAULT;
 }
 
-enum kind { PLAIN, READ_ONLY, NO_ACCESS, LOCKED, LAZY, SPLICED, FORKED, KINDS };
+enum kind { PLAIN, READ_ONLY, NO_ACCESS, LOCKED, LAZY, SPLICED, FORKED, WATCHED, KINDS };
 
 static const char * const kind_name[] = {
 	"ordinary pages", "read-only pages", "pages without access",
 	"locked pages", "MADV_FREE pages", "pages in a pipe",
-	"pages shared with a child",
+	"pages shared with a child", "pages that a userfaultfd protects",
 };
+
+static int uffd = -1;
+
+static void watch(char *p)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	struct uffdio_register reg = {
+		.range.start = (u64)p, .range.len = mts_page_size,
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (uffd < 0) {
+		uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+		if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
+			mts_die("userfaultfd");
+	}
+	if (ioctl(uffd, UFFDIO_REGISTER, &reg))
+		mts_die("UFFDIO_REGISTER");
+	uffd_protect(uffd, p, mts_page_size, true);
+}
+
+static bool is_watched(char *p)
+{
+	return pagemap_count(p, 1, PM_UFFD_WP) == 1;
+}
 
 static void prepare(enum kind kind, char *p, int *pipe_fd)
 {
@@ -98,6 +126,10 @@ static void prepare(enum kind kind, char *p, int *pipe_fd)
 	case SPLICED:
 		splice_in(pipe_fd[1], p, mts_page_size);
 		break;
+	case WATCHED:
+		watch(p);
+		ret = !is_watched(p);
+		break;
 	default:
 		break;
 	}
@@ -114,6 +146,10 @@ static bool still_right(enum kind kind, char *p)
 		ok &= access_fails(p, false) == (kind == NO_ACCESS);
 		if (mprotect(p, mts_page_size, PROT_RW))
 			mts_die("mprotect");
+	}
+	if (kind == WATCHED) {
+		ok &= is_watched(p);
+		uffd_protect(uffd, p, mts_page_size, false);
 	}
 	if (kind == LAZY && mts_page_bad_word(p, 0) < 0)
 		return ok;	/* reclaimed, as it may be */
