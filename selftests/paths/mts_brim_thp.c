@@ -88,7 +88,7 @@ static void test(bool first, size_t nr, long long full_kib)
 	*in = 0;
 	pid = mts_fork();
 	if (!pid) {
-		size_t i, bad, rest = 0;
+		size_t i, bad, rest = 0, folios;
 		char *huge, *p;
 
 		p = mts_map(max * mts_page_size, PROT_RW, MAP_NORESERVE, 0);
@@ -97,11 +97,16 @@ static void test(bool first, size_t nr, long long full_kib)
 			rest = fill_until(p, 0, max,
 					  SPARE_KIB(12 << 10) + (nr + 1) * HUGE_KIB);
 		*in = take_huge(&huge, nr, first ? "first" : "balanced");
+		folios = mts_folios(huge, nr * mts_huge_size, mts_huge_size);
 		rest = fill_until(p, rest, max, full_kib);
 		ktap_note("huge %lld KiB, MemFree %lld KiB, CmaFree %lld KiB",
 			  mts_meminfo("AnonHugePages"), mts_meminfo("MemFree"),
 			  mts_meminfo("CmaFree"));
 		bad = tag_all(huge, nr * HUGE);
+		if (folios < nr) {
+			ktap_note("%zu huge pages of %zu", folios, nr);
+			bad++;
+		}
 		for (i = 0; i < rest && bad < 4; i++, ++*steps)
 			bad += !mts_data_ok("the rest", p + i * mts_page_size,
 					    REST(i));

@@ -157,10 +157,13 @@ static void test(const char *what, int prot, bool huge, enum way way)
 		mts_die("mprotect");
 	bind_nowhere();
 
+	bad = huge && mts_folios(b.p, len, mts_huge_size) != len / mts_huge_size;
+	if (bad)
+		ktap_note("%s: there are %zu", what, mts_folios(b.p, len, mts_huge_size));
 	before = on_node(&b, 0);
 	there = move(&b, way);
 	demoted = mts_vmstat("pgdemote_direct") - demoted;
-	bad = buf_bad("on the other node", &b);
+	bad += buf_bad("on the other node", &b);
 	if (!b.tagged)
 		buf_fill(&b, STORAGE + 2, true);
 	back = move(&b, DAMON_BACK);

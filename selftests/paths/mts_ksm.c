@@ -118,9 +118,9 @@ static void test_tagged(void)
 }
 
 /* Merged without tags, then tagged. `where` is for the messages. */
-static void merged_then_tagged(struct mts_buf *b, const char *where)
+static void merged_then_tagged(struct mts_buf *b, const char *where, bool storage)
 {
-	size_t bad, nr;
+	size_t bad, nr, in = 0, i;
 	pid_t pid;
 
 	mergeable(b);
@@ -128,6 +128,12 @@ static void merged_then_tagged(struct mts_buf *b, const char *where)
 	nr = frames(b);
 	ktap_note("%s: %zu pages in %zu frames", where, b->pages, nr);
 	bad = check(where, b) + (nr > b->pages / 2);
+	for (i = 0; i < b->pages; i++)
+		in += mts_pfn_in_storage(mts_pfn(buf_page(b, i)));
+	if (storage && !in) {
+		ktap_note("%s: no page of %zu", where, b->pages);
+		bad++;
+	}
 	if (mprotect(b->p, b->pages * mts_page_size, PROT_TAGGED))
 		mts_die("mprotect");
 	b->mte = true;
@@ -152,7 +158,7 @@ static void test_merged(void)
 	buf_map(&b, PAGES, PROT_RW, 0);
 	b.seed = 3;
 	fill(&b, false);
-	merged_then_tagged(&b, "anywhere");
+	merged_then_tagged(&b, "anywhere", false);
 	buf_unmap(&b);
 }
 
@@ -195,7 +201,7 @@ static void test_storage(void)
 	fill(&b, false);
 	for (i = 0; i < n; i++)
 		madvise(buf_page(&b, i), mts_page_size, MADV_MERGEABLE);
-	merged_then_tagged(&b, "in tag storage");
+	merged_then_tagged(&b, "in tag storage", true);
 	munmap(p, PAGES * mts_page_size);
 }
 
@@ -231,6 +237,7 @@ static void test_swap(void)
 		madvise(b.p, PAGES * mts_page_size, MADV_PAGEOUT);
 		out = buf_swapped(&b);
 		ktap_note("%zu of %lu pages swapped out", out, PAGES);
+		bad += out < PAGES / 2;
 		/* Some come back by being read, the others while it scans */
 		for (i = 0; i < PAGES; i += 2)
 			(void)*(volatile char *)buf_page(&b, i);

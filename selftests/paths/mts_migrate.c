@@ -12,7 +12,7 @@
 #define MPOL_MF_STRICT	1
 #define MPOL_MF_MOVE	2
 
-/* Of each so many pages one is there: too few for mprotect() to reserve */
+/* Of each so many pages one is there */
 #define SPREAD		8
 /* What is moved needs five times as many blocks */
 #define RESERVED_MAX	24
@@ -26,6 +26,8 @@ static const char * const kinds[] = {
 
 static const size_t sizes[] = { 1024, 256, 1024, 256, 1024 };
 static struct mts_buf bufs[NR_KINDS];
+static struct late late;
+static size_t wrong_size;
 
 static bool is_there(enum kind kind, size_t i)
 {
@@ -72,8 +74,14 @@ static void make_buffers(void)
 		for (i = 0; i < b->pages; i++)
 			if (is_there(kind, i))
 				buf_write(b, i);
-		if (kind == LATE && mprotect(b->p, len, PROT_TAGGED))
-			mts_die("mprotect");
+		if (kind == LATE)
+			late = mprotect_late(b->p, len);
+		if ((kind == FOLIO && mts_folios(b->p, len, 65536) != len / 65536) ||
+		    (kind == HUGE && mts_folios(b->p, len, mts_huge_size) !=
+		     len / mts_huge_size)) {
+			ktap_note("%s: the pages are of another size", kinds[kind]);
+			wrong_size++;
+		}
 	}
 	bind_nowhere();
 }
@@ -241,7 +249,7 @@ static void test(const char *how, int (*move)(int node))
 	bool ok;
 
 	make_buffers();
-	ok = on_node("before", 0);
+	ok = on_node("before", 0) && !wrong_size;
 	/* The kernel itself may have a few */
 	reserved = reserved_on(1);
 	if (reserved > RESERVED_MAX) {

@@ -241,7 +241,8 @@ static void test_offline(const char *what, bool huge)
 		b.p = mts_map_thp(PROT_TAGGED, &is_huge);
 		b.pages = mts_huge_size / mts_page_size;
 		b.mte = true;
-		if (!is_huge)
+		bad += !is_huge || mts_folios(b.p, mts_huge_size, mts_huge_size) != 1;
+		if (bad)
 			ktap_note("no huge page");
 	} else {
 		buf_map(&b, PAGES, PROT_TAGGED, 0);
@@ -260,7 +261,7 @@ static void test_offline(const char *what, bool huge)
 		stayed += mts_pfn(page) == pfns[n];
 		n++;
 	}
-	bad = buf_bad("soft offline", &b) + !buf_taggable("soft offline", &b);
+	bad += buf_bad("soft offline", &b) + !buf_taggable("soft offline", &b);
 	ktap_result(!refused && !stayed && !bad,
 		    "soft offline of %zu pages of %s: %zu refused, %zu not moved",
 		    n + refused, what, refused, stayed);

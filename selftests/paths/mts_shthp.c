@@ -101,9 +101,9 @@ static int file_in_storage(size_t pages, char **m, size_t *in)
 	}
 }
 
-static void test(const char *what, bool write)
+static void test(const char *what, size_t folio, bool write)
 {
-	size_t pages = file_huge() * HUGE, i, in;
+	size_t pages = file_huge() * HUGE, i, in, folios;
 	struct mts_grab grab;
 	size_t bad = 0;
 	char *m, *q;
@@ -111,6 +111,7 @@ static void test(const char *what, bool write)
 	int fd;
 
 	fd = file_in_storage(pages, &m, &in);
+	folios = mts_folios(m, pages * mts_page_size, folio);
 	fill_storage(&grab, GRAB_SEED);
 	q = map_file(fd, pages, write ? PROT_TAGGED : PROT_READ | PROT_MTE);
 	ok = access_all(q, pages, NULL, pages, write);
@@ -129,6 +130,11 @@ static void test(const char *what, bool write)
 		ktap_note("no page in tag storage");
 		ok = false;
 	}
+	/* Most of them: memory may be in pieces */
+	if (folios < pages * mts_page_size / folio / 2) {
+		ktap_note("%s: there are %zu", what, folios);
+		ok = false;
+	}
 	ktap_result(ok, "%s, %s: %zu of %zu pages in tag storage", what,
 		    write ? "written" : "read", in, pages);
 }
@@ -141,6 +147,7 @@ static void test_full(void)
 {
 	size_t max, pages, i, in = 0;
 	struct mts_fill fill;
+	long long huge;
 	bool *wanted;
 	char *m, *q;
 	bool ok;
@@ -162,8 +169,9 @@ static void test_full(void)
 					   i % 64 == 0;
 		in += wanted[i];
 	}
+	huge = mts_meminfo("ShmemHugePages");
 	ktap_note("MemFree %lld KiB, huge pages of shared memory %lld KiB",
-		  mts_meminfo("MemFree"), mts_meminfo("ShmemHugePages"));
+		  mts_meminfo("MemFree"), huge);
 	q = map_file(fd, pages, PROT_TAGGED);
 	ok = access_all(q, pages, wanted, in, false);
 	munmap(q, pages * mts_page_size);
@@ -171,6 +179,10 @@ static void test_full(void)
 	close(fd);
 	free(wanted);
 	mts_fill_end(&fill);
+	if (huge << 10 < (long long)(pages * mts_page_size / 2)) {
+		ktap_note("too few huge pages");
+		ok = false;
+	}
 	if (mts_online() && in < HUGE) {
 		ktap_note("too few pages in tag storage");
 		ok = false;
@@ -234,11 +246,11 @@ int main(void)
 	mts_thp_enable();
 	steps = shared_memory(mts_page_size);
 	shmem_folios("never", "always");
-	test("64 KiB folios", false);
-	test("64 KiB folios", true);
+	test("64 KiB folios", 65536, false);
+	test("64 KiB folios", 65536, true);
 	shmem_folios("force", "never");
-	test("huge pages", false);
-	test("huge pages", true);
+	test("huge pages", mts_huge_size, false);
+	test("huge pages", mts_huge_size, true);
 	test_full();
 	shmem_folios("never", "never");
 	test_collapse();

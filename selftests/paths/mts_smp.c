@@ -127,7 +127,7 @@ static void *thread_main(void *arg)
 static void run(enum how h, const char *what, double seconds, bool huge)
 {
 	double end = mts_now() + seconds;
-	long rounds = 0, wrong = 0, untaggable = 0;
+	long rounds = 0, wrong = 0, untaggable = 0, folios = 0;
 	size_t len = PAGES * mts_page_size;
 	int t;
 
@@ -141,6 +141,7 @@ static void run(enum how h, const char *what, double seconds, bool huge)
 			pthread_barrier_wait(&barrier);
 		pthread_barrier_wait(&barrier);
 		pthread_barrier_wait(&barrier);
+		folios += huge && mts_folios(area, len, mts_huge_size) == len / mts_huge_size;
 		if (rounds % 16 == 0 && h != OWN_MAPPINGS)
 			untaggable += mts_pages_untaggable(what, area,
 							   PAGES) > 0;
@@ -148,6 +149,11 @@ static void run(enum how h, const char *what, double seconds, bool huge)
 		rounds++;
 		for (t = 0; t < nr_threads; t++)
 			wrong += bad[t];
+	}
+	/* Some may be on their way somewhere else */
+	if (huge && folios <= rounds / 2) {
+		ktap_note("%s: huge pages in %ld rounds of %ld", what, folios, rounds);
+		wrong++;
 	}
 	ktap_result(!wrong && !untaggable, "%s: %d threads, %ld rounds%s", what,
 		    nr_threads, rounds, untaggable ? ", not taggable" : "");
