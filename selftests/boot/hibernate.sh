@@ -39,7 +39,7 @@ works() {
 	./mts_touch >/tmp/touch.out 2>&1 || { cat /tmp/touch.out; return 1; }
 }
 
-ktap_plan 10
+ktap_plan 11
 check "hibernation without the module" hibernate
 check "the module loads" mts_load
 before=$(froze)
@@ -56,4 +56,5 @@ check "offline" wait_for 20 mts_offline
 check "hibernation offline" hibernate
 check "online again" mts_online
 check "tags work again" works
+check_audit hibernate
 ktap_done

@@ -31,7 +31,10 @@ measure() {
 		END { print n }' /proc/meminfo /proc/zoneinfo)
 	sleep 1
 	# In use, but not by processes, caches, slabs or page tables
-	./mts_audit >/tmp/audit.out
+	./mts_audit >/tmp/audit.out || {
+		audit_failed="$audit_failed, $1"
+		grep -E '^(# AUDIT|not ok)' /tmp/audit.out | sed 's/^# //; s/^/# /'
+	}
 	private=$(($(sed -n 's/^# private \([0-9]*\) pages/\1/p' /tmp/audit.out | tail -n 1) * 4))
 	echo "# $1: MemTotal $total free $free SUnreclaim $slab" \
 		"VmallocUsed $vmalloc Percpu $percpu private $private KiB"
@@ -88,7 +91,7 @@ kept() {
 	fi
 }
 
-ktap_plan 10
+ktap_plan 11
 measure "at first"
 total0=$total
 cma0=$cma
@@ -129,5 +132,10 @@ kept "vmalloc space" "$vmalloc1" "$vmalloc" $((vmalloc - vmalloc1)) 64
 grown=$((private - private1))
 [ $grown -le $((free1 - free)) ] || grown=$((free1 - free))
 kept "memory of nobody" "$private1" "$private" $grown $((cycles * 2))
+if [ -z "$audit_failed" ]; then
+	ktap_ok "what is free is what it should be"
+else
+	ktap_fail "what is free is what it should be" "not${audit_failed#,}"
+fi
 kept "per-CPU memory" "$percpu1" "$percpu" $((percpu - percpu1)) 0
 ktap_done

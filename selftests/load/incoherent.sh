@@ -11,7 +11,7 @@
 
 mib=${1:-150}
 
-ktap_plan 6
+ktap_plan 7
 check "the module loads" mts_load
 if hold_start 5 hold "$mib" && hold_finish 5; then
 	ktap_ok "$mib MiB of tags are intact"
@@ -41,4 +41,5 @@ else
 	ktap_fail "$mib MiB of tags are intact where data have been"
 fi
 hold_report 5
+check_audit incoherent
 ktap_done

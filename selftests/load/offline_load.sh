@@ -8,7 +8,7 @@
 . ./lib.sh
 
 rounds=${1:-6}
-ktap_plan 5
+ktap_plan 6
 total=$(meminfo MemTotal)
 check "the module loads" mts_load
 grown=$(meminfo MemTotal)
@@ -59,6 +59,7 @@ if [ $status -eq 0 ]; then
 else
 	ktap_fail "the oracle agrees" "exit status $status"
 fi
+check_audit offline_load
 check "offline and rmmod" unload
 if [ "$(meminfo MemTotal)" = "$total" ]; then
 	ktap_ok "MemTotal is as before"

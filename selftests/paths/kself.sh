@@ -49,7 +49,7 @@ count() {
 mode=$1
 shift
 if [ "$mode" = online ]; then
-	ktap_plan $(($# + 4))
+	ktap_plan $(($# + 5))
 	check "the module loads" mts_load
 	check "data fills tag storage" hold_start 5 fill
 	hold_report 5
@@ -90,5 +90,6 @@ else
 fi
 hold_report 5
 grep -vE '^mts-stats ' "$MTS_DEBUGFS/stats" | sed 's/^/# /'
+check_audit kself
 check "offline" wait_for 20 mts_offline
 ktap_done
