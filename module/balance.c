@@ -35,6 +35,35 @@ static struct shrinker *balance_shrinker;
 static unsigned long balance_pfn;
 static unsigned long balance_free_pfn;
 
+/**
+ * mts_memory_is_low() - would memory be low with some pages less?
+ * @nr_pages:	how many
+ *
+ * What is free in CMA areas doesn't count, as it can be what is to be taken.
+ *
+ * Context: Any.
+ * Return: true if no zone had more than its low watermark free then.
+ */
+bool mts_memory_is_low(unsigned long nr_pages)
+{
+	unsigned int i;
+	int nid;
+
+	for_each_online_node(nid) {
+		for (i = 0; i < MAX_NR_ZONES; i++) {
+			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
+			unsigned long kept = nr_pages + low_wmark_pages(zone) +
+				zone->lowmem_reserve[ZONE_MOVABLE] +
+				zone_page_state(zone, NR_FREE_CMA_PAGES);
+
+			if (populated_zone(zone) &&
+			    zone_page_state(zone, NR_FREE_PAGES) > kept)
+				return false;
+		}
+	}
+	return true;
+}
+
 /* How many pages of a node had better be in tag storage? */
 static unsigned long pages_to_move(int nid)
 {

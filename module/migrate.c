@@ -61,14 +61,103 @@ static bool is_taggable(struct folio *folio)
 }
 
 /*
+ * The page allocator gives a page of the first zone of its list that has one, and all
+ * that is free there may be memory whose tag storage somebody holds. The zones below
+ * that of @folio, then. Return: false if there is none.
+ */
+static bool below_zone(struct folio *folio, gfp_t *gfp)
+{
+	enum zone_type zone = folio_zonenum(folio);
+
+	*gfp &= ~(__GFP_HIGHMEM | __GFP_DMA32 | __GFP_DMA);
+	if (zone == ZONE_MOVABLE)
+		return true;
+#ifdef CONFIG_ZONE_DMA32
+	if (zone > ZONE_DMA32) {
+		*gfp |= __GFP_DMA32;
+		return true;
+	}
+#endif
+#ifdef CONFIG_ZONE_DMA
+	if (zone > ZONE_DMA) {
+		*gfp |= __GFP_DMA;
+		return true;
+	}
+#endif
+	return false;
+}
+
+/* One that can have tags, or NULL; the others are added to @refused */
+static struct folio *try_place(gfp_t gfp, unsigned int order, int nid,
+			       struct list_head *refused)
+{
+	unsigned int tries = TARGET_TRIES;
+	struct folio *dst;
+
+	while (tries--) {
+		/* Accounted to the kernel's line: it can be in use longer than the module */
+		dst = __folio_alloc_noprof(gfp, order, nid, NULL);
+		if (!dst || !(gfp & __GFP_ZEROTAGS) || is_taggable(dst))
+			return dst;
+		/* Where the last one was in vain, not where it is clear that this one is, too */
+		if ((list_empty(refused) || order || !mts_chunk_is_hopeless(folio_pfn(dst))) &&
+		    !mts_prepare(folio_pfn(dst), 1UL << order, MTS_RATIO, _THIS_IP_))
+			return dst;
+		/* Held, so that the next one is another */
+		list_add(&dst->lru, refused);
+	}
+	return NULL;
+}
+
+/* In the zones of a node, from the highest on; @refused has what was found there */
+static struct folio *try_below(gfp_t gfp, unsigned int order, int nid,
+			       struct list_head *refused)
+{
+	struct folio *dst = NULL, *last = NULL, *first;
+
+	while (!dst) {
+		first = list_first_entry_or_null(refused, struct folio, lru);
+		if (!first || first == last || !below_zone(first, &gfp))
+			break;
+		last = first;
+		dst = try_place(gfp, order, nid, refused);
+	}
+	return dst;
+}
+
+/* The same on other nodes, without any effort: there is free memory where we are */
+static struct folio *try_elsewhere(gfp_t gfp, unsigned int order, int nid,
+				   struct list_head *refused)
+{
+	struct folio *dst;
+	int other;
+
+	gfp = (gfp & ~__GFP_RECLAIM) | __GFP_THISNODE | __GFP_NOWARN;
+	dst = try_below(gfp, order, nid, refused);
+	for_each_online_node(other) {
+		LIST_HEAD(there);
+
+		if (dst)
+			break;
+		if (other == nid)
+			continue;
+		dst = try_place(gfp, order, other, &there) ?:
+			try_below(gfp, order, other, &there);
+		list_splice(&there, refused);
+	}
+	return dst;
+}
+
+/*
  * As alloc_migration_target() of the kernel; @private is a gfp mask. A target that
  * will have tags must be one that can, or nothing is gained.
  */
 static struct folio *alloc_target(struct folio *src, unsigned long private)
 {
-	unsigned int order = folio_order(src), tries = TARGET_TRIES;
-	struct folio *dst, *next;
 	gfp_t gfp = (__force gfp_t)private;
+	unsigned int order = folio_order(src);
+	int nid = folio_nid(src);
+	struct folio *dst, *next;
 	LIST_HEAD(refused);
 
 	if (folio_test_hugetlb(src))
@@ -77,18 +166,10 @@ static struct folio *alloc_target(struct folio *src, unsigned long private)
 	if (order)
 		gfp = gfp & __GFP_DIRECT_RECLAIM ?
 			(gfp & ~__GFP_RECLAIM) | GFP_TRANSHUGE : gfp | GFP_TRANSHUGE_LIGHT;
-	for (;;) {
-		/* Accounted to the kernel's line: it can be in use longer than the module */
-		dst = __folio_alloc_noprof(gfp, order, folio_nid(src), NULL);
-		if (!dst || !(gfp & __GFP_ZEROTAGS) || is_taggable(dst) ||
-		    !mts_prepare(folio_pfn(dst), 1UL << order, MTS_RATIO, _THIS_IP_))
-			break;
-		/* Held, so that the next one is another */
-		list_add(&dst->lru, &refused);
-		dst = NULL;
-		if (!--tries)
-			break;
-	}
+	dst = try_place(gfp, order, nid, &refused);
+	/* Nobody waits for passes */
+	if (!list_empty(&refused) && !dst && !(gfp & __GFP_NORETRY))
+		dst = try_elsewhere(gfp, order, nid, &refused);
 	while (!list_empty(&refused)) {
 		next = list_first_entry(&refused, struct folio, lru);
 		list_del(&next->lru);

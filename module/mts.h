@@ -345,6 +345,7 @@ unsigned int mts_migrate(struct list_head *folios, gfp_t gfp,
 			 enum migrate_mode mode);
 
 /* balance.c */
+bool mts_memory_is_low(unsigned long nr_pages);
 int mts_balance_init(void);
 void mts_balance_exit(void);
 
@@ -592,7 +593,12 @@ enum mts_effort {
 	MTS_TAKE_FREE,		/* give up */
 	MTS_TAKE_LIGHT,		/* move what moves without waiting */
 	MTS_TAKE_WAIT,		/* all that can be done */
+	MTS_TAKE_BACK,		/* the same, but nobody is killed for it */
 };
+
+/* Where data goes that leaves tag storage, when nobody waits for that */
+#define MTS_GFP_TAKE_BACK \
+	(GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		unsigned long ip);

@@ -129,14 +129,18 @@ static bool take_free(unsigned long pfn, unsigned long nr)
 
 /* Move what is in the way, and take the pages then */
 static bool take_moved(unsigned long pfn, unsigned long nr,
-		       enum migrate_mode mode)
+		       enum mts_effort effort, enum migrate_mode mode)
 {
 	LIST_HEAD(folios);
 
 	if (mts_should_fail(MTS_FAIL_MIGRATE))
 		return false;
-	if (mts_isolate(pfn, nr, MTS_ANY, &folios))
-		migrate_folios(&folios, 0, mode);
+	if (mts_isolate(pfn, nr, MTS_ANY, &folios)) {
+		if (effort == MTS_TAKE_BACK)
+			mts_migrate(&folios, MTS_GFP_TAKE_BACK, mode);
+		else
+			migrate_folios(&folios, 0, mode);
+	}
 	return take_free(pfn, nr);
 }
 
@@ -186,15 +190,18 @@ int mts_take_pages(unsigned long pfn, unsigned long nr, enum mts_effort effort,
 	if (effort == MTS_TAKE_FREE)
 		return -EBUSY;
 
+	/* Others need memory, too: below that the next of them has somebody killed */
+	if (effort == MTS_TAKE_BACK && mts_memory_is_low(nr))
+		return -ENOMEM;
 	in_use = pages_in_use(pfn, nr);
 	*op = MTS_OP_RESERVE_MOVED;
-	if (take_moved(pfn, nr, MIGRATE_ASYNC))
+	if (take_moved(pfn, nr, effort, MIGRATE_ASYNC))
 		ret = 0;
-	for (; ret == -EBUSY && effort == MTS_TAKE_WAIT && tries; tries--) {
+	for (; ret == -EBUSY && effort >= MTS_TAKE_WAIT && tries; tries--) {
 		*op = MTS_OP_RESERVE_SLOW;
 		if (range_is_busy(pfn, nr))
 			continue;
-		if (take_moved(pfn, nr, MIGRATE_SYNC_LIGHT))
+		if (take_moved(pfn, nr, effort, MIGRATE_SYNC_LIGHT))
 			ret = 0;
 		else if (!range_is_busy(pfn, nr) &&
 			 !mts_should_fail(MTS_FAIL_MIGRATE))

@@ -17,6 +17,7 @@
 /* Left beside other data and what the kernel keeps free, and how much gets tags */
 #define BESIDE_LEFT	(120UL << 20)
 #define BESIDE_TAGGED	(60UL << 20)
+#define PLACE_PAGES	48000UL
 #define NR_HUGE		"/proc/sys/vm/nr_hugepages"
 #define HUGE_BYTES	(128UL << 20)
 #define KEY(i)		(0x6b6579UL * 8 + (i) * 8)
@@ -173,12 +174,95 @@ static void test_huge(void)
 	set_huge(0);
 }
 
-int main(void)
+/* Where the memory begins that is allocated first: ZONE_MOVABLE, or node 1 for its CPUs */
+static u64 place_start(bool node)
+{
+	static char text[1 << 16];
+	char *line, *save, *at;
+	bool in = false;
+
+	if (mts_read_file("/proc/zoneinfo", text, sizeof(text)) <= 0)
+		mts_die("zoneinfo");
+	for (line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		if (strstr(line, ", zone "))
+			in = strstr(line, node ? "Node 1," : " Movable");
+		at = strstr(line, "start_pfn:");
+		if (in && at && atoll(at + 10))
+			return atoll(at + 10);
+	}
+	mts_die(node ? "no second node" : "no ZONE_MOVABLE");
+}
+
+/* Is it storage of memory from @start on? Memory is described in whole blocks. */
+static bool serves(u64 pfn, u64 start)
+{
+	u64 addr = pfn * mts_page_size;
+	int i;
+
+	for (i = 0; i < mts_nr_regions; i++) {
+		const struct mts_region *r = &mts_regions[i];
+
+		if (addr >= r->start && addr < r->end)
+			return r->data_start + (addr - r->start) * 32 >=
+			       start * mts_page_size;
+	}
+	return false;
+}
+
+/*
+ * Pipes hold all storage of memory of one zone, or of a node, and it is free itself.
+ * Programs with tags find other memory.
+ */
+static void test_place(bool node)
+{
+	struct rlimit files = { 4096, 4096 };
+	struct mts_grab grab = { 0 };
+	u64 start = place_start(node);
+	size_t i, held = 0, pages;
+	int fds[2] = { -1, -1 };
+
+	setrlimit(RLIMIT_NOFILE, &files);
+	if (mts_online()) {
+		mts_release();
+		grab_storage(&grab);
+	}
+	for (i = 0; i < grab.pages; i++) {
+		char *page = grab.base + i * mts_page_size;
+		u64 pfn = 0;
+
+		if (mts_pfns(page, 1, &pfn) || !pfn || !serves(pfn, start))
+			continue;
+		if (held++ % PIPE_PAGES == 0)
+			make_pipe(fds);
+		splice_in(fds[1], page, mts_page_size);
+	}
+	if (grab.pages)
+		munmap(grab.base, grab.pages * mts_page_size);
+	ktap_note("%zu pages are held, of what serves memory from %#lx on", held,
+		  start * mts_page_size);
+	/* More than ZONE_MOVABLE has, and less than there is elsewhere */
+	pages = mts_meminfo("MemFree") * 1024 / mts_page_size / 2;
+	if (pages > PLACE_PAGES)
+		pages = PLACE_PAGES;
+	if (node)
+		mts_pin(mts_cpus() - 1);
+	test_tagged("first touch", 0, pages, false);
+	test_tagged("PROT_MTE late", 0, pages, true);
+	ktap_result(!mts_online() || held * 32 > pages / 16, "storage is held");
+}
+
+int main(int argc, char **argv)
 {
 	mts_need_mte();
 	mts_load_regions();
-	ktap_begin(7);
 	steps = shared_memory(mts_page_size);
+	if (argc > 1) {
+		ktap_begin(3);
+		test_place(!strcmp(argv[1], "node"));
+		return ktap_end();
+	}
+	ktap_begin(7);
 	test_pipes();
 	test_huge();
 	return ktap_end();
