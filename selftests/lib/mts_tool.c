@@ -256,7 +256,6 @@ static int hog(void)
 	return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
 }
 
-#define KPF_HWPOISON	19
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define POISON_PAGES	256
 
@@ -273,7 +272,7 @@ static size_t unpoison(void)
 		mts_die("/proc/kpageflags");
 	while ((got = pread(fd, flags, sizeof(flags), pfn * 8)) > 0) {
 		for (i = 0; i < got / 8; i++) {
-			if (!(flags[i] >> KPF_HWPOISON & 1))
+			if (!(flags[i] & KPF_HWPOISON))
 				continue;
 			snprintf(text, sizeof(text), "%#llx", (unsigned long long)(pfn + i));
 			left += !!mts_write_file(UNPOISON, text);
