@@ -211,7 +211,8 @@ static void audit_block(const struct mts_region *r, u64 block,
 
 	look(data, nr, flags, NULL);
 	for (i = 0; i < nr; i++) {
-		if (flags[i] & (KPF_HAS_TAGS | KPF_ZERO_PAGE |
+		/* What isn't the kernel's looks reserved: its storage is never lent */
+		if (flags[i] & (KPF_HAS_TAGS | KPF_ZERO_PAGE | KPF_RESERVED |
 				KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL))
 			tagged = true;
 		if (flags[i] & KPF_COMPOUND_TAIL || !(flags[i] & KPF_HAS_TAGS))

@@ -215,7 +215,12 @@ static __maybe_unused struct late mprotect_late(void *p, size_t len)
 	struct late late = {
 		.must = mts_online() && !access(MTS_DEBUGFS "/fail_reserve", F_OK),
 	};
+	char text[32] = "";
 
+	/* What static storage serves gets its tags at once */
+	if (late.must && mts_read_file("/sys/kernel/mm/mte_tag_storage/static_bytes",
+				       text, sizeof(text)) > 0)
+		late.must = !atoll(text);
 	if (late.must) {
 		mts_release();
 		inject_failures("fail_reserve", true);
