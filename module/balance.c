@@ -35,6 +35,14 @@ static struct shrinker *balance_shrinker;
 static unsigned long balance_pfn;
 static unsigned long balance_free_pfn;
 
+/* What is free besides CMA areas */
+static unsigned long free_pages_but_cma(struct zone *zone)
+{
+	unsigned long free = zone_page_state(zone, NR_FREE_PAGES);
+
+	return free - min(zone_page_state(zone, NR_FREE_CMA_PAGES), free);
+}
+
 /**
  * mts_memory_is_low() - would memory be low with some pages less?
  * @nr_pages:	how many
@@ -52,12 +60,9 @@ bool mts_memory_is_low(unsigned long nr_pages)
 	for_each_online_node(nid) {
 		for (i = 0; i < MAX_NR_ZONES; i++) {
 			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
-			unsigned long kept = nr_pages + low_wmark_pages(zone) +
-				zone->lowmem_reserve[ZONE_MOVABLE] +
-				zone_page_state(zone, NR_FREE_CMA_PAGES);
 
-			if (populated_zone(zone) &&
-			    zone_page_state(zone, NR_FREE_PAGES) > kept)
+			if (populated_zone(zone) && free_pages_but_cma(zone) >
+			    nr_pages + low_wmark_pages(zone) + zone->lowmem_reserve[ZONE_MOVABLE])
 				return false;
 		}
 	}
@@ -77,8 +82,7 @@ static unsigned long pages_to_move(int nid)
 		if (!populated_zone(zone))
 			continue;
 		cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
-		other = zone_page_state(zone, NR_FREE_PAGES);
-		other -= min(cma, other);
+		other = free_pages_but_cma(zone);
 		wanted = 2 * high_wmark_pages(zone);
 		if (other < wanted && cma > BALANCE_BATCH)
 			n += min(cma, wanted - other);

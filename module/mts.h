@@ -596,10 +596,6 @@ enum mts_effort {
 	MTS_TAKE_BACK,		/* the same, but nobody is killed for it */
 };
 
-/* Where data goes that leaves tag storage, when nobody waits for that */
-#define MTS_GFP_TAKE_BACK \
-	(GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
-
 int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		unsigned long ip);
 int mts_move(unsigned long pfn, unsigned long ip);

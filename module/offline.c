@@ -322,7 +322,8 @@ static void empty_run(struct mts_region *r, unsigned long first, unsigned long n
 	if (!mts_isolate(mts_block_tag_pfn(&r->geo, first),
 			 nr * mts_block_pages(&r->geo), MTS_ANY, &folios))
 		return;
-	n = mts_migrate(&folios, gfp, MIGRATE_ASYNC);
+	n = mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN | gfp,
+			MIGRATE_ASYNC);
 	mts_count_add(MTS_STAT_MIGRATED_PAGES, n);
 }
 
@@ -373,7 +374,7 @@ int mts_take_all(void)
 			nr = free_run(r, block, true);
 			next = block + max(nr, 1UL);
 			if (nr > 1 && !mts_memory_is_low(nr * mts_block_pages(&r->geo)))
-				empty_run(r, block, nr, MTS_GFP_TAKE_BACK);
+				empty_run(r, block, nr, __GFP_RETRY_MAYFAIL);
 			for (; block < next; block++) {
 				if (!take_block(r, block, MTS_TAKE_FREE, site, true))
 					continue;
@@ -435,8 +436,7 @@ static unsigned long take_some(void)
 			continue;
 		}
 		/* To where tags can be, or it would move within tag storage */
-		empty_run(r, take_first, nr, GFP_HIGHUSER_MOVABLE | __GFP_ZEROTAGS |
-			  __GFP_NORETRY | __GFP_NOWARN);
+		empty_run(r, take_first, nr, __GFP_ZEROTAGS | __GFP_NORETRY);
 		for (; nr; nr--, tries--, take_first++)
 			taken += !take_block(r, take_first, MTS_TAKE_FREE, site, false);
 	}

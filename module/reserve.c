@@ -137,7 +137,8 @@ static bool take_moved(unsigned long pfn, unsigned long nr,
 		return false;
 	if (mts_isolate(pfn, nr, MTS_ANY, &folios)) {
 		if (effort == MTS_TAKE_BACK)
-			mts_migrate(&folios, MTS_GFP_TAKE_BACK, mode);
+			mts_migrate(&folios, GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+				    __GFP_RETRY_MAYFAIL, mode);
 		else
 			migrate_folios(&folios, 0, mode);
 	}
