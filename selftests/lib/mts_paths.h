@@ -17,6 +17,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,6 +44,31 @@ struct mts_buf {
 	bool tagged;	/* tags were written */
 	bool mte;	/* tags can be read: a PROT_MTE mapping */
 };
+
+/* A userfaultfd that write protection is told by */
+static inline int uffd_open_wp(void)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
+		mts_die("userfaultfd");
+	return uffd;
+}
+
+/* Have it watch memory, for uffd_protect() */
+static inline void uffd_watch(int uffd, void *p, size_t len)
+{
+	struct uffdio_register reg = {
+		.range.start = (u64)p, .range.len = len,
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (ioctl(uffd, UFFDIO_REGISTER, &reg))
+		mts_die("UFFDIO_REGISTER");
+}
 
 /* Protect memory that a userfaultfd watches from writes, or let the writers go on */
 static inline void uffd_protect(int uffd, void *p, size_t len, bool on)
@@ -213,14 +239,11 @@ struct late {
 static __maybe_unused struct late mprotect_late(void *p, size_t len)
 {
 	struct late late = {
-		.must = mts_online() && !access(MTS_DEBUGFS "/fail_reserve", F_OK),
+		/* What static storage serves gets its tags at once */
+		.must = mts_online() && !access(MTS_DEBUGFS "/fail_reserve", F_OK) &&
+			!mts_stat("static_bytes"),
 	};
-	char text[32] = "";
 
-	/* What static storage serves gets its tags at once */
-	if (late.must && mts_read_file("/sys/kernel/mm/mte_tag_storage/static_bytes",
-				       text, sizeof(text)) > 0)
-		late.must = !atoll(text);
 	if (late.must) {
 		mts_release();
 		inject_failures("fail_reserve", true);

@@ -215,21 +215,11 @@ static void *monitor(void *unused)
 /* Protected entries that fault on access, too: reads go through, writes wait */
 static size_t write_protect(const char *what, struct entries *e)
 {
-	struct uffdio_api api = {
-		.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-	};
-	struct uffdio_register reg = {
-		.range.start = (u64)e->b.p,
-		.range.len = e->b.pages * mts_page_size,
-		.mode = UFFDIO_REGISTER_MODE_WP,
-	};
 	size_t i, bad = 0, writes = 0;
 	pthread_t thread;
 
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) ||
-	    ioctl(uffd, UFFDIO_REGISTER, &reg))
-		mts_die("userfaultfd");
+	uffd = uffd_open_wp();
+	uffd_watch(uffd, e->b.p, e->b.pages * mts_page_size);
 	reported = 0;
 	uffd_protect(uffd, e->b.p, e->b.pages * mts_page_size, true);
 	if (pthread_create(&thread, NULL, monitor, NULL))

@@ -6,7 +6,6 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
-#include <sys/syscall.h>
 
 #include "mts_paths.h"
 
@@ -83,21 +82,9 @@ static int uffd = -1;
 
 static void watch(char *p)
 {
-	struct uffdio_api api = {
-		.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-	};
-	struct uffdio_register reg = {
-		.range.start = (u64)p, .range.len = mts_page_size,
-		.mode = UFFDIO_REGISTER_MODE_WP,
-	};
-
-	if (uffd < 0) {
-		uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-		if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
-			mts_die("userfaultfd");
-	}
-	if (ioctl(uffd, UFFDIO_REGISTER, &reg))
-		mts_die("UFFDIO_REGISTER");
+	if (uffd < 0)
+		uffd = uffd_open_wp();
+	uffd_watch(uffd, p, mts_page_size);
 	uffd_protect(uffd, p, mts_page_size, true);
 }
 
