@@ -19,6 +19,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/shrinker.h>
+#include <linux/sizes.h>
 #include <linux/swap.h>
 #include <linux/vmstat.h>
 
@@ -43,6 +44,12 @@ static unsigned long free_pages_but_cma(struct zone *zone)
 	return free - min(zone_page_state(zone, NR_FREE_CMA_PAGES), free);
 }
 
+/*
+ * What taking back leaves to others above the high watermark, as hibernation leaves
+ * it to drivers (PAGES_FOR_IO): what starts and ends in those seconds needs memory
+ */
+#define BALANCE_SPARE	(SZ_4M >> PAGE_SHIFT)
+
 /**
  * mts_memory_is_low() - would memory be low with some pages less?
  * @nr_pages:	how many
@@ -50,7 +57,7 @@ static unsigned long free_pages_but_cma(struct zone *zone)
  * What is free in CMA areas doesn't count, as it can be what is to be taken.
  *
  * Context: Any.
- * Return: true if no zone had more than its low watermark free then.
+ * Return: true if no zone had 4 MiB more than its high watermark free then.
  */
 bool mts_memory_is_low(unsigned long nr_pages)
 {
@@ -62,7 +69,8 @@ bool mts_memory_is_low(unsigned long nr_pages)
 			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
 
 			if (populated_zone(zone) && free_pages_but_cma(zone) >
-			    nr_pages + low_wmark_pages(zone) + zone->lowmem_reserve[ZONE_MOVABLE])
+			    nr_pages + high_wmark_pages(zone) + BALANCE_SPARE +
+			    zone->lowmem_reserve[ZONE_MOVABLE])
 				return false;
 		}
 	}

@@ -156,6 +156,10 @@ static int __mts_offline(void)
 	ret = mts_take_all();
 	mts_offline_finish(ret);
 	if (ret) {
+		/* What has been taken is missed by others, and not needed */
+		mts_release_begin();
+		while (mts_release_more())
+			cond_resched();
 		mts_worker_kick();
 		return ret;
 	}

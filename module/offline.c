@@ -357,8 +357,7 @@ static int take_block_wait(struct mts_region *r, unsigned long block,
  *
  * Context: Holds mts_state_mutex: no block is released meanwhile. Sleeps.
  * Return: 0, -EINTR on a signal, -EBUSY when a page can't be moved, -ENOMEM,
- * -EHWPOISON when a block is bad. What has been taken until then stays reserved, for
- * the next release pass.
+ * -EHWPOISON when a block is bad. What has been taken until then is still reserved.
  */
 int mts_take_all(void)
 {

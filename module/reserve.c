@@ -191,7 +191,7 @@ int mts_take_pages(unsigned long pfn, unsigned long nr, enum mts_effort effort,
 	if (effort == MTS_TAKE_FREE)
 		return -EBUSY;
 
-	/* Others need memory, too: below that the next of them has somebody killed */
+	/* Others need memory, too: the next of them would have somebody killed */
 	if (effort == MTS_TAKE_BACK && mts_memory_is_low(nr))
 		return -ENOMEM;
 	in_use = pages_in_use(pfn, nr);

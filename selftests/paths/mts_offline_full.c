@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Going offline while memory is full, and data lies in tag storage that has nowhere
- * to go: it fails and says so. Nobody is killed, and no data is lost. Once there is
- * memory it succeeds.
+ * to go: it fails, says so, and releases what it took. Nobody is killed, and no data
+ * is lost. Once there is memory it succeeds.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -10,11 +10,11 @@
 #include "mts_contract.h"
 
 #define SEED		0x66756c6cUL
-/* Populated at a time, and what is left, KiB, of all memory */
+/* Populated at a time, and what is left, KiB, of all memory: some of it is moved to */
 #define STEP		64UL
-#define LEFT_KIB	4096
+#define LEFT_KIB	16384
 /* So much less is free than lies in tag storage, KiB */
-#define TOO_LITTLE_KIB	4096
+#define TOO_LITTLE_KIB	1024
 #define STATE		MTS_DEBUGFS "/state"
 
 static volatile u64 *filled;
@@ -43,7 +43,7 @@ static int fill(int told)
 
 int main(void)
 {
-	long long kills, used, left;
+	long long kills, used, left, lent, taken;
 	int told[2], status = -1, ret;
 	struct mts_fill begun;
 	char reason[32] = "";
@@ -53,7 +53,7 @@ int main(void)
 		printf("KTAP version 1\n1..0 # SKIP module not online\n");
 		return KSFT_SKIP;
 	}
-	ktap_begin(5);
+	ktap_begin(6);
 	mts_need_mte();
 	filled = shared_memory(mts_page_size);
 	if (pipe(told))
@@ -74,12 +74,18 @@ int main(void)
 	ktap_result(*filled && used > left + TOO_LITTLE_KIB,
 		    "%lld KiB are in tag storage, %lld KiB are free", used, left);
 
+	lent = mts_stat("released_bytes");
+	taken = mts_stat("taken_back");
 	ret = mts_write_file(STATE, "offline");
+	lent -= mts_stat("released_bytes");
+	taken = mts_stat("taken_back") - taken;
 	mts_read_file("/sys/kernel/mm/mte_tag_storage/drain_reason", reason,
 		      sizeof(reason));
 	reason[strcspn(reason, "\n")] = '\0';
 	ktap_result(ret && !strcmp(reason, "no-memory"),
 		    "going offline fails: %d, %s", ret, reason);
+	ktap_result(taken && !lent, "it took %lld blocks; not released again: %lld bytes",
+		    taken, lent);
 	kills = mts_vmstat("oom_kill") - kills;
 	ktap_result(!kills && !waitpid(pid, &status, WNOHANG),
 		    "nobody is killed: %lld", kills);
