@@ -15,6 +15,7 @@
 #define AREA		"/sys/kernel/debug/cma/reserved/"
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define PAGES		256UL
+#define TRIES		5
 #define SEED		0x70696eUL
 #define PIPES		128UL
 #define PIPE_PAGES	16UL
@@ -238,9 +239,16 @@ static void test_offline(const char *what, bool huge)
 
 	memset(&b, 0, sizeof(b));
 	if (huge) {
-		b.p = mts_map_thp(PROT_TAGGED, &is_huge);
 		b.pages = mts_huge_size / mts_page_size;
 		b.mte = true;
+		/* Those before have left holes, and one compaction can fail */
+		for (i = 0; i < TRIES; i++) {
+			b.p = mts_map_thp(PROT_TAGGED, &is_huge);
+			if (is_huge || i == TRIES - 1)
+				break;
+			munmap(b.p, mts_huge_size);
+			mts_write_file("/proc/sys/vm/compact_memory", "1");
+		}
 		bad += !is_huge || mts_folios(b.p, mts_huge_size, mts_huge_size) != 1;
 		if (bad)
 			ktap_note("no huge page");
