@@ -36,8 +36,14 @@ static struct shrinker *balance_shrinker;
 static unsigned long balance_pfn;
 static unsigned long balance_free_pfn;
 
-/* What is free besides CMA areas */
-static unsigned long free_pages_but_cma(struct zone *zone)
+/**
+ * mts_free_pages() - what is free in a zone besides CMA areas
+ * @zone:	the zone
+ *
+ * Context: Any.
+ * Return: the number of pages.
+ */
+unsigned long mts_free_pages(struct zone *zone)
 {
 	unsigned long free = zone_page_state(zone, NR_FREE_PAGES);
 
@@ -68,7 +74,7 @@ bool mts_memory_is_low(unsigned long nr_pages)
 		for (i = 0; i < MAX_NR_ZONES; i++) {
 			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
 
-			if (populated_zone(zone) && free_pages_but_cma(zone) >
+			if (populated_zone(zone) && mts_free_pages(zone) >
 			    nr_pages + high_wmark_pages(zone) + BALANCE_SPARE +
 			    zone->lowmem_reserve[ZONE_MOVABLE])
 				return false;
@@ -90,7 +96,7 @@ static unsigned long pages_to_move(int nid)
 		if (!populated_zone(zone))
 			continue;
 		cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
-		other = free_pages_but_cma(zone);
+		other = mts_free_pages(zone);
 		wanted = 2 * high_wmark_pages(zone);
 		if (other < wanted && cma > BALANCE_BATCH)
 			n += min(cma, wanted - other);

@@ -345,6 +345,7 @@ unsigned int mts_migrate(struct list_head *folios, gfp_t gfp,
 			 enum migrate_mode mode);
 
 /* balance.c */
+unsigned long mts_free_pages(struct zone *zone);
 bool mts_memory_is_low(unsigned long nr_pages);
 int mts_balance_init(void);
 void mts_balance_exit(void);

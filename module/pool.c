@@ -11,6 +11,8 @@
  * it is trimmed, and drained whenever per-CPU lists are.
  */
 #include <linux/cpumask.h>
+#include <linux/err.h>
+#include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
@@ -35,6 +37,10 @@
 /* The same where the storage of what is free first is not to be had */
 #define POOL_LOOKS	1024
 
+/* How long one doesn't look again then, and how often others are asked in a row */
+#define POOL_HOPELESS	(HZ / 10)
+#define POOL_ELSEWHERE	2
+
 /**
  * struct mts_pool - free pages of a zone, for a CPU
  * @zone:	the zone, since the pool is in use
@@ -43,9 +49,13 @@
  * @pages:	the pages, by page->lru
  * @nr:		how many
  * @nr_min:	the least there were since the last mts_pool_trim()
+ * @nr_taken:	how many have been allocated
  * @noted:	the first page of the chunk that pool_note() was for, or NULL
  * @round:	mts_look_round at that time
  * @from:	where to look next, see fill_from_rest()
+ * @hopeless:	until when (jiffies) what is free is said to be of no use for tags
+ * @elsewhere:	how often pool_elsewhere() has sent somebody to other zones
+ * @nr_served:	how many pages the CPU's pools had given at that time
  */
 struct mts_pool {
 	struct zone *zone;
@@ -55,8 +65,12 @@ struct mts_pool {
 	unsigned int nr;
 	unsigned int nr_min;
 	unsigned int round;
+	unsigned int nr_taken;
 	struct page *noted;
 	unsigned long from;
+	unsigned long hopeless;
+	unsigned int elsewhere;
+	unsigned int nr_served;
 };
 
 /**
@@ -269,8 +283,46 @@ static unsigned int fill_from_rest(struct mts_pool *pool)
 	return nr;
 }
 
-/* Take what is free in a chunk that has no tags yet */
-static unsigned int fill_from_free(struct mts_pool *pool)
+static bool pool_is_hopeless(const struct mts_pool *pool)
+{
+	return time_before(jiffies, READ_ONCE(pool->hopeless));
+}
+
+/*
+ * Should other zones be asked first, as somebody holds the storage of what is free in
+ * this one? Not if none of them has memory, nor more than twice until a page has been
+ * found: they may be none of those that the allocation is allowed to use.
+ */
+static bool pool_elsewhere(struct mts_pool *pool)
+{
+	struct mts_pools *p = raw_cpu_ptr(pools);
+	unsigned int z, nr_served = 0;
+	bool hope = false;
+	int nid;
+
+	for_each_online_node(nid) {
+		for (z = 0; z < MAX_NR_ZONES; z++) {
+			struct zone *zone = &NODE_DATA(nid)->node_zones[z];
+			struct mts_pool *other = p->pool + pool_index(zone);
+
+			nr_served += READ_ONCE(other->nr_taken);
+			hope |= zone != pool->zone && populated_zone(zone) &&
+				!pool_is_hopeless(other) &&
+				mts_free_pages(zone) > high_wmark_pages(zone) + MTS_RATIO;
+		}
+	}
+	if (pool->nr_served != nr_served) {
+		pool->nr_served = nr_served;
+		pool->elsewhere = 0;
+	}
+	return hope && pool->elsewhere++ < POOL_ELSEWHERE;
+}
+
+/*
+ * Take what is free in a chunk that has no tags yet, of those that are found first.
+ * @any: is anything free?
+ */
+static unsigned int fill_from_free(struct mts_pool *pool, bool *any)
 {
 	struct zone *zone = pool->zone;
 	struct list_head *pages = &pool->pages;
@@ -279,16 +331,38 @@ static unsigned int fill_from_free(struct mts_pool *pool)
 
 	for (tries = POOL_TRIES; tries; tries--) {
 		nr = tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
+		*any = nr;
 		if (!nr)
-			return 0;
+			break;
 		page = list_first_entry(pages, struct page, lru);
 		if (!mts_chunk_is_hopeless(page_to_pfn(page)))
 			return nr;
 		/* To where it is found last */
 		tag_storage_put_free(zone, pages);
 	}
-	return fill_from_rest(pool) ?:
-		tag_storage_take_free(zone, 0, MTS_RATIO, false, pages);
+	return 0;
+}
+
+/* Return: false if other zones had better be asked first */
+static bool pool_fill(struct mts_pool *pool)
+{
+	bool any = false;
+
+	if (pool_is_hopeless(pool) && pool_elsewhere(pool))
+		return false;
+	pool->nr = fill_from_taggable(pool->zone, &pool->pages);
+	if (!pool->nr)
+		pool->nr = fill_from_free(pool, &any);
+	if (pool->nr || !any)
+		return true;
+	pool->nr = fill_from_rest(pool);
+	if (pool->nr)
+		return true;
+	WRITE_ONCE(pool->hopeless, jiffies + POOL_HOPELESS);
+	if (pool_elsewhere(pool))
+		return false;
+	pool->nr = tag_storage_take_free(pool->zone, 0, MTS_RATIO, false, &pool->pages);
+	return true;
 }
 
 /* mts_survey_note(), once for pages of a chunk that come or go together */
@@ -308,21 +382,20 @@ static __always_inline void pool_note(struct mts_pool *pool, struct page *page)
 	mts_survey_note(pfn);
 }
 
+/* Return: a page; NULL if none is free; -EAGAIN to ask other zones first */
 static struct page *pool_take(struct mts_pool *pool)
 {
 	struct page *page;
 
 	lockdep_assert_held(&pool->lock);
-	if (list_empty(&pool->pages)) {
-		pool->nr = fill_from_taggable(pool->zone, &pool->pages);
-		if (!pool->nr)
-			pool->nr = fill_from_free(pool);
-	}
+	if (list_empty(&pool->pages) && !pool_fill(pool))
+		return ERR_PTR(-EAGAIN);
 	page = list_first_entry_or_null(&pool->pages, struct page, lru);
 	if (page) {
 		list_del(&page->lru);
 		pool->nr--;
 		pool->nr_min = min(pool->nr_min, pool->nr);
+		WRITE_ONCE(pool->nr_taken, pool->nr_taken + 1);
 		pool_note(pool, page);
 	}
 	return page;
@@ -337,7 +410,8 @@ static struct page *pool_take(struct mts_pool *pool)
  * part.
  *
  * Context: Any, in an RCU read-side section.
- * Return: the page, or NULL.
+ * Return: the page; NULL; -EAGAIN if other zones had better be asked first, as this
+ * one has only memory whose tag storage somebody holds.
  */
 struct page *mts_pool_alloc(struct zone *zone)
 {

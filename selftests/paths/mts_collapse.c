@@ -188,6 +188,34 @@ static void test_shmem(void)
 	ktap_result(!bad, "MADV_COLLAPSE: shared memory");
 }
 
+/* A huge page whose storage can't be had: it is worth to try again, and works then */
+static void test_no_storage(void)
+{
+	struct mts_buf b;
+	int err, later;
+	size_t bad;
+
+	if (!mts_online() || access(MTS_DEBUGFS "/fail_reserve", F_OK)) {
+		ktap_skip("module not online", "MADV_COLLAPSE without tag storage");
+		return;
+	}
+	map_small(&b);
+	b.seed = 90;
+	fill(&b, ALL);
+	mts_release();
+	madvise(b.p, mts_huge_size, MADV_HUGEPAGE);
+	inject_failures("fail_reserve", true);
+	err = madvise(b.p, mts_huge_size, MADV_COLLAPSE) ? errno : 0;
+	bad = check("without tag storage", &b, ALL);
+	inject_failures("fail_reserve", false);
+	later = collapse(b.p) ? errno : 0;
+	bad += check("with tag storage again", &b, ALL);
+	ktap_result(err == EAGAIN && !later && mts_is_thp(b.p) && !bad,
+		    "MADV_COLLAPSE without tag storage: %s; later: %s",
+		    strerror(err), strerror(later));
+	buf_unmap(&b);
+}
+
 int main(void)
 {
 	struct mts_grab grab;
@@ -195,13 +223,14 @@ int main(void)
 	mts_need_mte();
 	mts_load_regions();
 	mts_thp_enable();
-	ktap_begin(9);
+	ktap_begin(10);
 	test_collapse("all tagged", ALL);
 	test_collapse("some tagged", SPARSE);
 	test_collapse("some absent", HOLES);
 	test_khugepaged();
 	test_shmem();
 	test_race();
+	test_no_storage();
 	if (mts_online()) {
 		grab_storage(&grab);
 		grab_fill(&grab, GRAB_SEED);

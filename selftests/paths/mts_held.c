@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "mts_contract.h"
+#include "mts_uring.h"
 
 #define PIPES		128UL
 #define PIPE_PAGES	16UL
@@ -18,6 +19,7 @@
 #define BESIDE_LEFT	(120UL << 20)
 #define BESIDE_TAGGED	(60UL << 20)
 #define PLACE_PAGES	48000UL
+#define COPY_PINNED	64UL
 #define NR_HUGE		"/proc/sys/vm/nr_hugepages"
 #define HUGE_BYTES	(128UL << 20)
 #define KEY(i)		(0x6b6579UL * 8 + (i) * 8)
@@ -71,6 +73,57 @@ static void test_tagged(const char *how, size_t others, size_t pages, bool late)
 	}
 	ktap_result(watch_child(pid, steps, faults_allowed(pages)),
 		    "%s: %zu pages", how, pages);
+}
+
+/*
+ * The same for copies: fork that has to copy, as the memory is pinned by io_uring, and
+ * copy-on-write after a fork
+ */
+static void test_copies(size_t pages)
+{
+	size_t len = pages * mts_page_size, i, bad = 0;
+	struct mts_buf pinned = { 0 };
+	struct ring ring;
+	struct iovec iov;
+	pid_t pid, child;
+	int status;
+
+	*steps = 0;
+	pid = mts_fork();
+	if (!pid) {
+		char *p = mts_map(len, PROT_TAGGED, 0, 0);
+
+		madvise(p, len, MADV_NOHUGEPAGE);
+		for (i = 0; i < pages; i++, ++*steps)
+			touch(p + i * mts_page_size, i);
+		buf_map(&pinned, COPY_PINNED, PROT_TAGGED, 0);
+		pinned.mte = true;
+		buf_fill(&pinned, HELD_SEED, true);
+		iov = (struct iovec){ pinned.p, pinned.pages * mts_page_size };
+		if (!ring_make(&ring) ||
+		    syscall(__NR_io_uring_register, ring.fd,
+			    IORING_REGISTER_BUFFERS, &iov, 1))
+			mts_die("io_uring");
+		child = fork();
+		if (!child) {
+			for (i = 0; i < pages; i++, ++*steps) {
+				bad += !touched(p + i * mts_page_size, i);
+				touch(p + i * mts_page_size, i + 1);
+			}
+			for (i = 0; i < pages; i++)
+				bad += !touched(p + i * mts_page_size, i + 1);
+			bad += buf_bad("copied by fork", &pinned);
+			_exit(!!bad);
+		}
+		if (child < 0 || waitpid(child, &status, 0) != child || status)
+			_exit(2);
+		for (i = 0; i < pages; i++)
+			bad += !touched(p + i * mts_page_size, i);
+		bad += buf_bad("pinned", &pinned);
+		_exit(!!bad);
+	}
+	ktap_result(watch_child(pid, steps, faults_allowed(3 * pages)),
+		    "copies of %zu pages, and of %lu by fork", pages, COPY_PINNED);
 }
 
 static void test_pipes(void)
@@ -249,6 +302,7 @@ static void test_place(bool node)
 		mts_pin(mts_cpus() - 1);
 	test_tagged("first touch", 0, pages, false);
 	test_tagged("PROT_MTE late", 0, pages, true);
+	test_copies(pages / 4);
 	ktap_result(!mts_online() || held * 32 > pages / 16, "storage is held");
 }
 
@@ -258,7 +312,7 @@ int main(int argc, char **argv)
 	mts_load_regions();
 	steps = shared_memory(mts_page_size);
 	if (argc > 1) {
-		ktap_begin(3);
+		ktap_begin(4);
 		test_place(!strcmp(argv[1], "node"));
 		return ktap_end();
 	}
