@@ -20,6 +20,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "mts_test.h"
@@ -43,7 +44,7 @@
 /* What can be wrong; a result each */
 enum check {
 	OWNED, LENT, STATIC, BAD, UNTAGGED, TAGGED, IDLE, STATES, HOLDERS,
-	MANAGED, FREE, FREE_CMA, REPEATED, MODULE, NR_CHECKS
+	MANAGED, ZONES, FREE, FREE_CMA, REPEATED, MODULE, NR_CHECKS
 };
 
 static const char * const names[NR_CHECKS] = {
@@ -59,6 +60,7 @@ static const char * const names[NR_CHECKS] = {
 	[MANAGED] = "managed memory adds up",
 	[FREE] = "free lists and free pages agree",
 	[FREE_CMA] = "free lists and free pages of CMA areas agree",
+	[ZONES] = "each CMA area lies in one zone",
 	[REPEATED] = "no fault on access comes again and again",
 	[MODULE] = "the module's own audit",
 };
@@ -423,7 +425,24 @@ static void read_areas(void)
 	}
 	if (dir)
 		closedir(dir);
-	add_blocks();
+}
+
+/* As alloc_contig_range() needs it; before add_blocks() makes areas up */
+static void audit_areas(void)
+{
+	int i, j;
+
+	for (i = 0; i < nr_areas; i++) {
+		const struct area *a = &areas[i];
+
+		for (j = 0; j < nr_spans; j++)
+			if (a->pfn >= spans[j].start && a->pfn + a->pages <=
+			    spans[j].start + spans[j].pages)
+				break;
+		if (j == nr_spans)
+			wrong(ZONES, a->pfn, "an area of %llu pages is in no single zone",
+			      (unsigned long long)a->pages);
+	}
 }
 
 static bool in_area(u64 pfn)
@@ -486,6 +505,8 @@ static void audit_zones(void)
 	read_areas();
 	refresh_stats();
 	read_buddyinfo();
+	audit_areas();
+	add_blocks();
 	for (i = 0; i < nr_spans; i++) {
 		struct span *s = &spans[i];
 
@@ -579,6 +600,21 @@ static void one_look(bool online, bool busy)
 		audit_zones();
 }
 
+/* Some memory with tags: with none there is little that can be wrong */
+#define TAGGED_PAGES	64
+
+static void make_tags(void)
+{
+	char *p = mts_map(TAGGED_PAGES * mts_page_size, PROT_RW, 0, 0);
+	size_t i;
+
+	/* Without MTE there are none */
+	if (mprotect(p, TAGGED_PAGES * mts_page_size, PROT_RW | PROT_MTE))
+		return;
+	for (i = 0; i < TAGGED_PAGES; i++)
+		mte_stg(mte_ptr(p + i * mts_page_size, i % 15 + 1));
+}
+
 int main(int argc, char **argv)
 {
 	bool online, busy = false, bad = true;
@@ -603,10 +639,12 @@ int main(int argc, char **argv)
 	online_now = online;
 	mts_load_regions();
 	read_crash_memory();
+	if (online && !busy)
+		make_tags();
 	ktap_begin(NR_CHECKS);
 	for (c = 0; c < NR_CHECKS; c++)
 		skipped[c] = !online && c != MANAGED && c != FREE &&
-			     c != FREE_CMA;
+			     c != FREE_CMA && c != ZONES;
 	if (online && reserves_ahead())
 		skipped[IDLE] = true;
 	for (c = IDLE; busy && c <= FREE_CMA; c++)

@@ -37,6 +37,7 @@
 #define MAX_WORKERS	64
 #define MAX_TREGIONS	64
 #define MAX_BAD		8	/* a worker that saw so many has seen enough */
+#define MANY_BAD	256	/* wrong tags, where wrong data is waited for */
 #define MIN_OPS		100	/* of the tag workers, all together */
 #define CHUNK		128UL	/* pages looked at in one go */
 
@@ -70,6 +71,7 @@ static struct {
 	const char *until;
 	const char *lock;
 	char inject;		/* 'd' or 't': one wrong word or tag */
+	bool go_on;		/* wrong tags end nobody soon */
 } opt = {
 	.seconds = 10,
 	.mem_percent = 60,
@@ -116,9 +118,15 @@ static u64 rnd;
 
 static size_t data_pages_each, tagged_pages_each;
 
+static bool too_bad(void)
+{
+	return me->bad_data >= MAX_BAD ||
+	       me->bad_data + me->bad_tags >= (opt.go_on ? MANY_BAD : MAX_BAD);
+}
+
 static bool enough(void)
 {
-	return sh->stop || me->bad_data + me->bad_tags >= MAX_BAD;
+	return sh->stop || too_bad();
 }
 
 static void park(void)
@@ -602,8 +610,7 @@ static void tregion_verify(const char *what, struct tregion *r, bool all)
 {
 	size_t i;
 
-	for (i = 0; i < r->pages && !(me->bad_tags + me->bad_data >= MAX_BAD);
-	     i++) {
+	for (i = 0; i < r->pages && !too_bad(); i++) {
 		if (!r->page[i].mapped)
 			continue;
 		check_data(what, tpage(r, i), tdata_key(r, i));
@@ -979,6 +986,7 @@ static void usage(void)
 		"                  [--until=FILE: end early, when it is gone]\n"
 		"                  [--lock=FILE: a lock file, there while memory is filled]\n"
 		"                  [--inject=data|tag: one wrong word or tag]\n"
+		"                  [--go-on: until data is wrong, too]\n"
 		"modes:");
 	for (int i = 0; i < NR_MODES; i++)
 		fprintf(stderr, " %s", mode_names[i]);
@@ -1025,6 +1033,7 @@ static void parse(int argc, char **argv)
 		{ "until", required_argument, NULL, 'u' },
 		{ "lock", required_argument, NULL, 'l' },
 		{ "inject", required_argument, NULL, 'i' },
+		{ "go-on", no_argument, NULL, 'g' },
 		{ NULL, 0, NULL, 0 }
 	};
 	int c;
@@ -1060,6 +1069,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'i':
 			opt.inject = optarg[0];
+			break;
+		case 'g':
+			opt.go_on = true;
 			break;
 		default:
 			usage();

@@ -12,6 +12,7 @@
  *   disk	the loop device; readahead of what is next in swap
  */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -495,6 +496,46 @@ static void test_hidden(size_t pages)
 	close(fd);
 }
 
+static void *end_failures(void *arg)
+{
+	usleep(300000);
+	inject_failures("fail_reserve", false);
+	return arg;
+}
+
+/*
+ * While no tag storage can be had, what comes back has to wait, and no tags are
+ * dropped. A thread ends that: with a child swap would have two users. What is in the
+ * swap cache still has its tags.
+ */
+static void test_no_storage(size_t pages, bool cached)
+{
+	long long failed = mts_stat("reserve_failed");
+	size_t out, bad, taggable;
+	pthread_t thread;
+	struct mts_buf b;
+
+	if (!online || access(MTS_DEBUGFS "/fail_reserve", F_OK)) {
+		ktap_skip("module not online", "no tag storage for what comes back");
+		return;
+	}
+	buf_map(&b, pages, PROT_TAGGED, 0);
+	buf_fill(&b, 90, true);
+	out = page_out(&b);
+	mts_release();
+	inject_failures("fail_reserve", true);
+	if (pthread_create(&thread, NULL, end_failures, NULL))
+		mts_die("thread");
+	bad = buf_bad("without tag storage", &b);
+	pthread_join(thread, NULL);
+	failed = mts_stat("reserve_failed") - failed;
+	taggable = buf_taggable("without tag storage", &b);
+	ktap_result(!bad && taggable && out >= pages / 2 && (cached || failed > 0),
+		    "no tag storage for what comes back: %lld failures, %zu of %zu pages swapped out",
+		    failed, out, pages);
+	buf_unmap(&b);
+}
+
 /*
  * Several processes, more memory than there is. Only a few words of each page
  * are used, or zram would need as much memory as it gains, and a few tags.
@@ -602,7 +643,7 @@ int main(int argc, char **argv)
 	mts_need_mte();
 	mts_load_regions();
 	online = mts_online();
-	ktap_begin(17);
+	ktap_begin(18);
 	if (online) {
 		grab_storage(&grab);
 		grab_fill(&grab, 0x67726162UL);
@@ -622,6 +663,7 @@ int main(int argc, char **argv)
 	test_compaction(pages);
 	test_stale(pages / 2);
 	test_hidden(pages / 2);
+	test_no_storage(pages / 2, strcmp(kind, "zram"));
 	test_pressure(2);
 	if (online)
 		ktap_result(!grab_bad("data in tag storage", &grab,

@@ -70,12 +70,13 @@ static bool access_fails(const char *p, bool write_to)
 	return got < 0 && errno == EFAULT;
 }
 
-enum kind { PLAIN, READ_ONLY, NO_ACCESS, LOCKED, LAZY, SPLICED, FORKED, WATCHED, KINDS };
+/* A fork makes no page exclusive any more: it comes last */
+enum kind { PLAIN, READ_ONLY, NO_ACCESS, LOCKED, LAZY, SPLICED, WATCHED, FORKED, KINDS };
 
 static const char * const kind_name[] = {
 	"ordinary pages", "read-only pages", "pages without access",
 	"locked pages", "MADV_FREE pages", "pages in a pipe",
-	"pages shared with a child", "pages that a userfaultfd protects",
+	"pages that a userfaultfd protects", "pages shared with a child",
 };
 
 static int uffd = -1;
