@@ -17,6 +17,7 @@
 #include <linux/list.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/page-flags.h>
 #include <linux/pagemap.h>
 #include <linux/psi.h>
@@ -415,6 +416,27 @@ void mts_wait_for_takers(void)
 	psi_memstall_leave(&pflags);
 }
 
+/* The chunk that asked last for few pages on a CPU, and how often in a row */
+struct few {
+	unsigned long chunk;
+	unsigned int nr;
+};
+
+static DEFINE_PER_CPU(struct few, last_few);
+
+/*
+ * How many pages of this chunk have asked before? Those of a mapping that is new are
+ * mapped one after the other, and each asks for itself alone; as many are to come.
+ */
+static unsigned int few_before(unsigned long pfn)
+{
+	if (this_cpu_read(last_few.chunk) != pfn / MTS_RATIO) {
+		this_cpu_write(last_few.chunk, pfn / MTS_RATIO);
+		this_cpu_write(last_few.nr, 0);
+	}
+	return this_cpu_inc_return(last_few.nr) - 1;
+}
+
 /**
  * mts_prepare() - have the tag storage of pages that are about to get tags
  * @pfn:	the first page
@@ -435,8 +457,8 @@ void mts_wait_for_takers(void)
 int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		unsigned long ip)
 {
+	unsigned int inplace, site;
 	enum mts_effort effort;
-	unsigned int site;
 	int ret;
 
 	mts_count(MTS_STAT_RESERVE_CALLS);
@@ -451,7 +473,8 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		mts_count(MTS_STAT_RESERVE_REFUSED);
 		return -EXDEV;
 	}
-	if (wanted < READ_ONCE(mts_policy.mprotect_inplace_pages)) {
+	inplace = READ_ONCE(mts_policy.mprotect_inplace_pages);
+	if (wanted < inplace && wanted + few_before(pfn) < inplace) {
 		mts_count(MTS_STAT_RESERVE_FEW);
 		return -EAGAIN;
 	}

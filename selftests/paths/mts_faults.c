@@ -40,6 +40,33 @@ static void test_shared(void)
 	buf_unmap(&b);
 }
 
+/* Another mapping of it, which has tags, of pages that are there already */
+static void test_second(void)
+{
+	struct mts_buf b = { .pages = PAGES, .mte = true };
+	int fd = memfd_create("second", MFD_CLOEXEC);
+	long long before;
+
+	if (fd < 0 || ftruncate(fd, PAGES * mts_page_size))
+		mts_die("memfd");
+	b.p = mmap(NULL, PAGES * mts_page_size, PROT_RW, MAP_SHARED, fd, 0);
+	if (b.p == MAP_FAILED)
+		mts_die("mmap");
+	buf_fill(&b, SEED, false);
+	munmap(b.p, PAGES * mts_page_size);
+	/* What the other test has left is taggable */
+	if (mts_online())
+		mts_release();
+	before = faults_on_access();
+	b.p = mmap(NULL, PAGES * mts_page_size, PROT_TAGGED, MAP_SHARED, fd, 0);
+	if (b.p == MAP_FAILED)
+		mts_die("mmap");
+	buf_fill(&b, SEED, true);
+	result("a second mapping of shared memory", &b, before, 0);
+	buf_unmap(&b);
+	close(fd);
+}
+
 /* Swapped out without tags, and then PROT_MTE in two processes */
 static void test_swap(void)
 {
@@ -110,8 +137,9 @@ int main(void)
 {
 	mts_need_mte();
 	mts_load_regions();
-	ktap_begin(3);
+	ktap_begin(4);
 	test_shared();
+	test_second();
 	test_swap();
 	test_zero();
 	return ktap_end();
