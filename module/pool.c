@@ -37,9 +37,8 @@
 /* The same where the storage of what is free first is not to be had */
 #define POOL_LOOKS	1024
 
-/* How long one doesn't look again then, and how often others are asked in a row */
+/* How long one doesn't look again then */
 #define POOL_HOPELESS	(HZ / 10)
-#define POOL_ELSEWHERE	2
 
 /**
  * struct mts_pool - free pages of a zone, for a CPU
@@ -49,13 +48,10 @@
  * @pages:	the pages, by page->lru
  * @nr:		how many
  * @nr_min:	the least there were since the last mts_pool_trim()
- * @nr_taken:	how many have been allocated
  * @noted:	the first page of the chunk that pool_note() was for, or NULL
  * @round:	mts_look_round at that time
  * @from:	where to look next, see fill_from_rest()
  * @hopeless:	until when (jiffies) what is free is said to be of no use for tags
- * @elsewhere:	how often pool_elsewhere() has sent somebody to other zones
- * @nr_served:	how many pages the CPU's pools had given at that time
  */
 struct mts_pool {
 	struct zone *zone;
@@ -65,12 +61,9 @@ struct mts_pool {
 	unsigned int nr;
 	unsigned int nr_min;
 	unsigned int round;
-	unsigned int nr_taken;
 	struct page *noted;
 	unsigned long from;
 	unsigned long hopeless;
-	unsigned int elsewhere;
-	unsigned int nr_served;
 };
 
 /**
@@ -290,32 +283,25 @@ static bool pool_is_hopeless(const struct mts_pool *pool)
 
 /*
  * Should other zones be asked first, as somebody holds the storage of what is free in
- * this one? Not if none of them has memory, nor more than twice until a page has been
- * found: they may be none of those that the allocation is allowed to use.
+ * this one? Not if none of them has memory.
  */
-static bool pool_elsewhere(struct mts_pool *pool)
+static bool pool_elsewhere(const struct mts_pool *pool)
 {
 	struct mts_pools *p = raw_cpu_ptr(pools);
-	unsigned int z, nr_served = 0;
-	bool hope = false;
+	unsigned int z;
 	int nid;
 
 	for_each_online_node(nid) {
 		for (z = 0; z < MAX_NR_ZONES; z++) {
 			struct zone *zone = &NODE_DATA(nid)->node_zones[z];
-			struct mts_pool *other = p->pool + pool_index(zone);
 
-			nr_served += READ_ONCE(other->nr_taken);
-			hope |= zone != pool->zone && populated_zone(zone) &&
-				!pool_is_hopeless(other) &&
-				mts_free_pages(zone) > high_wmark_pages(zone) + MTS_RATIO;
+			if (zone != pool->zone && populated_zone(zone) &&
+			    !pool_is_hopeless(p->pool + pool_index(zone)) &&
+			    mts_free_pages(zone) > high_wmark_pages(zone) + MTS_RATIO)
+				return true;
 		}
 	}
-	if (pool->nr_served != nr_served) {
-		pool->nr_served = nr_served;
-		pool->elsewhere = 0;
-	}
-	return hope && pool->elsewhere++ < POOL_ELSEWHERE;
+	return false;
 }
 
 /*
@@ -395,7 +381,6 @@ static struct page *pool_take(struct mts_pool *pool)
 		list_del(&page->lru);
 		pool->nr--;
 		pool->nr_min = min(pool->nr_min, pool->nr);
-		WRITE_ONCE(pool->nr_taken, pool->nr_taken + 1);
 		pool_note(pool, page);
 	}
 	return page;
