@@ -17,9 +17,9 @@
 #include <linux/list.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
-#include <linux/percpu.h>
 #include <linux/page-flags.h>
 #include <linux/pagemap.h>
+#include <linux/percpu.h>
 #include <linux/psi.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
