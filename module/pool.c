@@ -19,6 +19,7 @@
 #include <linux/mmzone.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 
 #include "mts.h"
@@ -281,6 +282,14 @@ static bool pool_is_hopeless(const struct mts_pool *pool)
 	return time_before(jiffies, READ_ONCE(pool->hopeless));
 }
 
+/* Can an allocation that @zone is asked for come to this one later? */
+static bool comes_later(struct zone *zone, struct zone *other)
+{
+	if (zone_to_nid(other) == zone_to_nid(zone))
+		return zone_idx(other) < zone_idx(zone);
+	return zone_idx(other) != ZONE_MOVABLE || !(current->flags & PF_MEMALLOC_PIN);
+}
+
 /*
  * Should other zones be asked first, as somebody holds the storage of what is free in
  * this one? Not if none of them has memory.
@@ -295,7 +304,7 @@ static bool pool_elsewhere(const struct mts_pool *pool)
 		for (z = 0; z < MAX_NR_ZONES; z++) {
 			struct zone *zone = &NODE_DATA(nid)->node_zones[z];
 
-			if (zone != pool->zone && populated_zone(zone) &&
+			if (populated_zone(zone) && comes_later(pool->zone, zone) &&
 			    !pool_is_hopeless(p->pool + pool_index(zone)) &&
 			    mts_free_pages(zone) > high_wmark_pages(zone) + MTS_RATIO)
 				return true;

@@ -177,7 +177,7 @@ static void test_pin(const char *what, const struct range *r, bool huge)
  * Hold the tag storage, in pipes, of each second run of so many pages. What serves the
  * ranges stays free: pages are to have tags there, before they leave.
  */
-static void hold_storage(size_t run)
+static void hold_storage(size_t run, size_t max)
 {
 	struct rlimit files = { 4 * PIPES, 4 * PIPES };
 	size_t i, held = 0, fd = 0;
@@ -188,7 +188,7 @@ static void hold_storage(size_t run)
 	storage_first(&at);
 	buf_map(&b, 2 * PIPES * PIPE_PAGES, PROT_RW, 0);
 	buf_fill(&b, SEED + 2, false);
-	for (i = 0; i < b.pages && held < PIPES * PIPE_PAGES; i++) {
+	for (i = 0; i < b.pages && held < max; i++) {
 		u64 pfn = mts_pfn(buf_page(&b, i));
 		u64 data = served_by(pfn);
 
@@ -203,7 +203,7 @@ static void hold_storage(size_t run)
 	buf_unmap(&b);
 	storage_as_usual(&at);
 	ktap_note("%zu pages of tag storage are held", held);
-	if (mts_online() && held < PIPES * PIPE_PAGES / 4)
+	if (mts_online() && held < max / 4)
 		mts_die("pages in tag storage");
 }
 
@@ -294,10 +294,12 @@ int main(void)
 	test_pin("a CMA area", &area, false);
 	test_offline("small pages", false);
 	test_offline("a huge page", true);
-	hold_storage(32);
+	hold_storage(32, PIPES * PIPE_PAGES);
 	test_pin("a CMA area, storage held", &area, false);
 	give_storage_up();
-	hold_storage(mts_huge_size / mts_page_size);
+	/* Of no more than an eighth of memory, which is as much as may be refused */
+	hold_storage(mts_huge_size / mts_page_size,
+		     mts_meminfo("MemTotal") * 1024 / mts_page_size / 32 / 9);
 	test_pin("ZONE_MOVABLE, a huge page, storage held", &movable, true);
 	return ktap_end();
 }
