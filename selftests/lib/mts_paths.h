@@ -210,6 +210,15 @@ static __maybe_unused void splice_in(int fd, void *p, size_t len)
 		mts_die("vmsplice");
 }
 
+/* Is there a module that can fail so? */
+static __maybe_unused bool can_inject(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), MTS_DEBUGFS "/%s", name);
+	return mts_online() && !access(path, F_OK);
+}
+
 /* Has all operations of a kind fail in the module, "fail_reserve" or "fail_migrate" */
 static __maybe_unused void inject_failures(const char *name, bool on)
 {
@@ -240,8 +249,7 @@ static __maybe_unused struct late mprotect_late(void *p, size_t len)
 {
 	struct late late = {
 		/* What static storage serves gets its tags at once */
-		.must = mts_online() && !access(MTS_DEBUGFS "/fail_reserve", F_OK) &&
-			!mts_stat("static_bytes"),
+		.must = can_inject("fail_reserve") && !mts_stat("static_bytes"),
 	};
 
 	if (late.must) {

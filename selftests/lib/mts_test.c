@@ -988,7 +988,7 @@ static void shorten_lists(void)
 
 	sched_getaffinity(0, sizeof(before), &before);
 	for (cpu = 0; cpu < mts_cpus(); cpu++) {
-		char *p = mts_map(bytes, PROT_READ | PROT_WRITE, 0, 0);
+		char *p = mts_map(bytes, PROT_RW, 0, 0);
 
 		mts_pin(cpu);
 		madvise(p, bytes, MADV_NOHUGEPAGE);

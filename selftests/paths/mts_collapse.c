@@ -195,7 +195,7 @@ static void test_no_storage(void)
 	int err, later;
 	size_t bad;
 
-	if (!mts_online() || access(MTS_DEBUGFS "/fail_reserve", F_OK)) {
+	if (!can_inject("fail_reserve")) {
 		ktap_skip("module not online", "MADV_COLLAPSE without tag storage");
 		return;
 	}

@@ -511,11 +511,11 @@ static void *end_failures(void *arg)
 static void test_no_storage(size_t pages, bool cached)
 {
 	long long failed = mts_stat("reserve_failed");
-	size_t out, bad, taggable;
+	size_t out, bad;
 	pthread_t thread;
 	struct mts_buf b;
 
-	if (!online || access(MTS_DEBUGFS "/fail_reserve", F_OK)) {
+	if (!can_inject("fail_reserve")) {
 		ktap_skip("module not online", "no tag storage for what comes back");
 		return;
 	}
@@ -529,10 +529,9 @@ static void test_no_storage(size_t pages, bool cached)
 	bad = buf_bad("without tag storage", &b);
 	pthread_join(thread, NULL);
 	failed = mts_stat("reserve_failed") - failed;
-	taggable = buf_taggable("without tag storage", &b);
-	ktap_result(!bad && taggable && out >= pages / 2 && (cached || failed > 0),
-		    "no tag storage for what comes back: %lld failures, %zu of %zu pages swapped out",
-		    failed, out, pages);
+	ktap_note("%lld failures to reserve", failed);
+	bad += !cached && failed <= 0;
+	result(&b, out, bad, "no tag storage for what comes back");
 	buf_unmap(&b);
 }
 
