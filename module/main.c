@@ -159,7 +159,7 @@ static int __mts_offline(void)
 		/* What has been taken is missed by others, and not needed */
 		mts_release_begin();
 		while (mts_release_more())
-			cond_resched();
+			;
 		mts_worker_kick();
 		return ret;
 	}
