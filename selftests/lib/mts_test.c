@@ -812,6 +812,31 @@ const char *mts_block_state(const struct mts_blocks *b, u64 pfn)
 	return "unlisted";
 }
 
+static bool is_taggable(const struct mts_blocks *b, u64 pfn)
+{
+	const char *state = mts_block_state(b, pfn);
+
+	return !state || !strcmp(state, "reserved") || !strcmp(state, "closing") ||
+		!strcmp(state, "static");
+}
+
+long mts_pages_taggable(const void *addr, size_t pages)
+{
+	u64 *pfns = calloc(pages, sizeof(u64));
+	struct mts_blocks *b = mts_blocks_read();
+	long nr = b ? 0 : -1;
+	size_t i;
+
+	if (!pfns)
+		mts_die("calloc");
+	mts_pfns(addr, pages, pfns);
+	for (i = 0; b && i < pages; i++)
+		nr += pfns[i] && !mts_pfn_in_storage(pfns[i]) && is_taggable(b, pfns[i]);
+	mts_blocks_free(b);
+	free(pfns);
+	return nr;
+}
+
 long mts_pages_untaggable(const char *what, const void *addr, size_t pages)
 {
 	u64 *before = calloc(pages, sizeof(u64));
@@ -833,25 +858,21 @@ long mts_pages_untaggable(const char *what, const void *addr, size_t pages)
 			break;
 		}
 		for (i = 0; i < pages; i++) {
-			const char *state;
+			bool storage = mts_pfn_in_storage(before[i]);
 
 			if (!before[i])
 				continue;
 			/* Moved meanwhile: the snapshot says nothing. */
 			if (before[i] != after[i])
 				continue;
-			state = mts_block_state(b, before[i]);
-			if (mts_pfn_in_storage(before[i]))
-				state = "tag storage itself";
-			else if (!state || !strcmp(state, "reserved") ||
-				 !strcmp(state, "closing") ||
-				 !strcmp(state, "static"))
+			if (!storage && is_taggable(b, before[i]))
 				continue;
 			bad++;
 			if (bad < 4 && tries == 9)
 				ktap_note("NOT TAGGABLE %s: page %zu pfn %#llx is %s",
-					  what, i,
-					  (unsigned long long)before[i], state);
+					  what, i, (unsigned long long)before[i],
+					  storage ? "tag storage itself" :
+					  mts_block_state(b, before[i]));
 		}
 		mts_blocks_free(b);
 		if (!bad)

@@ -229,6 +229,9 @@ const char *mts_block_state(const struct mts_blocks *blocks, u64 pfn);
  * offenders (each with a line), -1 without the module.
  */
 long mts_pages_untaggable(const char *what, const void *addr, size_t pages);
+
+/* How many of the pages could have tags right now, -1 without the module. */
+long mts_pages_taggable(const void *addr, size_t pages);
 /* The number of different tag blocks that serve the pages, -1: no regions. */
 long mts_blocks_of(const void *addr, size_t pages);
 
