@@ -26,6 +26,7 @@
 #define DT_ROOT		"/proc/device-tree"
 #define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
 #define PCP_FRACTION	"/proc/sys/vm/percpu_pagelist_high_fraction"
+#define BOOST_FACTOR	"/proc/sys/vm/watermark_boost_factor"
 #define THP_SYSFS	"/sys/kernel/mm/transparent_hugepage"
 
 size_t mts_page_size = 4096;
@@ -1031,6 +1032,13 @@ void mts_fill_begin(struct mts_fill *fill)
 		fill->min_free[0] = '\0';
 	snprintf(kib, sizeof(kib), "%lld", free_floor() / 3);
 	mts_write_file(MIN_FREE, kib);
+	/*
+	 * A fallback to pageblocks of another type keeps as much as one of them free
+	 * until reclaim has been there, which with pages of 16 KiB is 32 MiB.
+	 */
+	if (mts_read_file(BOOST_FACTOR, fill->boost, sizeof(fill->boost)) < 0)
+		fill->boost[0] = '\0';
+	mts_write_file(BOOST_FACTOR, "0");
 	/* Nor shall per-CPU lists have what MemFree doesn't tell of */
 	mts_write_file(PCP_FRACTION, "1000");
 	shorten_lists();
@@ -1039,6 +1047,8 @@ void mts_fill_begin(struct mts_fill *fill)
 void mts_fill_end(const struct mts_fill *fill)
 {
 	mts_write_file(PCP_FRACTION, "0");
+	if (fill->boost[0])
+		mts_write_file(BOOST_FACTOR, fill->boost);
 	if (fill->min_free[0])
 		mts_write_file(MIN_FREE, fill->min_free);
 }

@@ -277,6 +277,7 @@ int mts_grab_storage(struct mts_grab *grab, size_t want);
  */
 struct mts_fill {
 	char min_free[32];	/* what it was before */
+	char boost[32];
 };
 
 void mts_fill_begin(struct mts_fill *fill);

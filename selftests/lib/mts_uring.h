@@ -5,6 +5,7 @@
 
 #include <linux/io_uring.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "mts_paths.h"
 
@@ -51,6 +52,18 @@ static __maybe_unused void ring_close(struct ring *r)
 	close(r->fd);
 	munmap(r->rings, r->rings_len);
 	munmap(r->sqes, r->sqes_len);
+}
+
+/* Pins the memory of fixed buffers. False with errno set. */
+static __maybe_unused bool ring_pin(const struct ring *r, const struct iovec *iov,
+				    unsigned int nr)
+{
+	return !syscall(__NR_io_uring_register, r->fd, IORING_REGISTER_BUFFERS, iov, nr);
+}
+
+static __maybe_unused bool ring_unpin(const struct ring *r)
+{
+	return !syscall(__NR_io_uring_register, r->fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
 }
 
 static __maybe_unused int ring_io(struct ring *r, int opcode, int fd, void *p,

@@ -465,8 +465,7 @@ static void test_uring(void)
 	iov[3] = (struct iovec){ stored, mts_page_size };
 	if (stored)
 		nr = 4;
-	if (syscall(__NR_io_uring_register, r.fd, IORING_REGISTER_BUFFERS, iov,
-		    nr))
+	if (!ring_pin(&r, iov, nr))
 		mts_die("IORING_REGISTER_BUFFERS");
 	/* A long-term pin isn't given on memory that must be movable */
 	if (stored) {

@@ -100,9 +100,7 @@ static void test_copies(size_t pages)
 		pinned.mte = true;
 		buf_fill(&pinned, HELD_SEED, true);
 		iov = (struct iovec){ pinned.p, pinned.pages * mts_page_size };
-		if (!ring_make(&ring) ||
-		    syscall(__NR_io_uring_register, ring.fd,
-			    IORING_REGISTER_BUFFERS, &iov, 1))
+		if (!ring_make(&ring) || !ring_pin(&ring, &iov, 1))
 			mts_die("io_uring");
 		child = fork();
 		if (!child) {

@@ -26,9 +26,9 @@ static bool pin(void)
 	iov.iov_base = mmap(NULL, iov.iov_len, PROT_TAGGED, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (iov.iov_base == MAP_FAILED)
 		mts_die("mmap");
-	ok = !syscall(__NR_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS, &iov, 1);
-	if (ok)
-		syscall(__NR_io_uring_register, ring.fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
+	ok = ring_pin(&ring, &iov, 1);
+	if (ok && !ring_unpin(&ring))
+		mts_die("IORING_UNREGISTER_BUFFERS");
 	munmap(iov.iov_base, iov.iov_len);
 	ring_close(&ring);
 	return ok;

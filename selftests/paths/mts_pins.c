@@ -146,8 +146,7 @@ static void test_pin(const char *what, const struct range *r, bool huge)
 	before = count_in(r, &b);
 	ok &= before >= b.pages * 3 / 4;
 	iov = (struct iovec){ b.p, len };
-	if (syscall(__NR_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS,
-		    &iov, 1)) {
+	if (!ring_pin(&ring, &iov, 1)) {
 		ktap_note("%s: IORING_REGISTER_BUFFERS: %s", what,
 			  strerror(errno));
 		ok = false;
