@@ -311,16 +311,60 @@ static void audit_faults(void)
 
 /* ---- zones ---- */
 
+/*
+ * A file of /proc that stays open. Opening one allocates memory, and with KASAN what
+ * is freed then isn't free for a while: while sums are read nothing may be opened.
+ */
+struct proc_file {
+	const char *path;
+	int fd;
+	char text[1 << 16];
+	char *at;
+};
+
+static struct proc_file zoneinfo = { .path = "/proc/zoneinfo", .fd = -1 };
+static struct proc_file buddyinfo = { .path = "/proc/buddyinfo", .fd = -1 };
+static struct proc_file stat_refresh = { .path = "/proc/sys/vm/stat_refresh", .fd = -1 };
+
+static void proc_read(struct proc_file *f, size_t most)
+{
+	size_t len = 0;
+	ssize_t n = 0;
+
+	if (f->fd < 0)
+		f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
+	if (f->fd < 0)
+		mts_die(f->path);
+	while (len < most && (n = pread(f->fd, f->text + len, most - len, len)) > 0)
+		len += n;
+	if (n < 0)
+		mts_die(f->path);
+	f->text[len] = '\0';
+	f->at = f->text;
+}
+
+/* The next line, or NULL */
+static char *proc_line(struct proc_file *f)
+{
+	char *line = f->at, *end = strchr(line, '\n');
+
+	if (!end)
+		return NULL;
+	*end = '\0';
+	f->at = end + 1;
+	return line;
+}
+
 static void read_zoneinfo(void)
 {
-	FILE *f = fopen("/proc/zoneinfo", "re");
 	struct span *s = &spans[0];
 	unsigned long long n;
-	char line[256];
+	char *line;
 
 	memset(spans, 0, sizeof(spans));
 	nr_spans = 0;
-	while (f && fgets(line, sizeof(line), f)) {
+	proc_read(&zoneinfo, sizeof(zoneinfo.text) - 1);
+	while ((line = proc_line(&zoneinfo))) {
 		if (!strncmp(line, "Node ", 5) && strstr(line, ", zone ") &&
 		    nr_spans < (int)ARRAY_SIZE(spans))
 			s = &spans[nr_spans++];
@@ -337,18 +381,16 @@ static void read_zoneinfo(void)
 		else if (sscanf(line, " count: %llu", &n) == 1)
 			s->per_cpu += n;
 	}
-	if (f)
-		fclose(f);
 }
 
 /* A line for each populated zone, in the order of /proc/zoneinfo */
 static void read_buddyinfo(void)
 {
-	FILE *f = fopen("/proc/buddyinfo", "re");
-	char line[512], *at, *end;
+	char *line, *at, *end;
 	int i = 0, order;
 
-	while (f && fgets(line, sizeof(line), f)) {
+	proc_read(&buddyinfo, sizeof(buddyinfo.text) - 1);
+	while ((line = proc_line(&buddyinfo))) {
 		while (i < nr_spans && !spans[i].managed)
 			i++;
 		at = strstr(line, "zone ");
@@ -367,8 +409,6 @@ static void read_buddyinfo(void)
 		}
 		i++;
 	}
-	if (f)
-		fclose(f);
 }
 
 /* The module's areas are not in the kernel's debugfs: what is not static */
@@ -482,11 +522,10 @@ static void count_buddy(struct span *s)
 static void refresh_stats(void)
 {
 	u64 before, now = UINT64_MAX;
-	char page[16384];
 	int tries, i;
 
 	for (tries = 0; tries < REFRESHES; tries++) {
-		mts_read_file("/proc/sys/vm/stat_refresh", page, sizeof(page));
+		proc_read(&stat_refresh, 1);
 		read_zoneinfo();
 		before = now;
 		for (now = 0, i = 0; i < nr_spans; i++)
@@ -503,10 +542,11 @@ static void audit_zones(void)
 	int i;
 
 	read_areas();
-	refresh_stats();
-	read_buddyinfo();
+	read_zoneinfo();
 	audit_areas();
 	add_blocks();
+	refresh_stats();
+	read_buddyinfo();
 	for (i = 0; i < nr_spans; i++) {
 		struct span *s = &spans[i];
 
