@@ -281,6 +281,9 @@ static void test_place(bool node)
 	int fds[2] = { -1, -1 };
 
 	setrlimit(RLIMIT_NOFILE, &files);
+	/* It is this node's storage that is found first, and its memory that is wanted */
+	if (node)
+		mts_pin(mts_cpus() - 1);
 	if (mts_online()) {
 		mts_release();
 		grab_storage(&grab);
@@ -303,8 +306,6 @@ static void test_place(bool node)
 	pages = mts_meminfo("MemFree") * 1024 / mts_page_size / 2;
 	if (pages > PLACE_PAGES)
 		pages = PLACE_PAGES;
-	if (node)
-		mts_pin(mts_cpus() - 1);
 	test_tagged("first touch", 0, pages, false);
 	test_tagged("PROT_MTE late", 0, pages, true);
 	test_copies(pages / 4);
