@@ -208,12 +208,18 @@ need_pkgs() {
 # root. private_apt_setup DIR [ARCHITECTURE], private_apt_suite DIR TYPE SUITE for each
 # suite, private_apt DIR update, and then what is wanted. Or arm64_packages.
 
-# Debian repositories of the machine that carry its own release.
-debian_mirrors() {
+DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# Debian's suites and repositories that the machine has, as "SUITE URI".
+debian_suites() {
 	# shellcheck disable=SC2016 # apt expands these
 	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' \
-		'Created-By: Packages' |
-		sed -n "s/^Debian $(debian_codename) //p" | sort -u
+		'Created-By: Packages' | sed -n 's/^Debian //p' | sort -u
+}
+
+# Debian repositories of the machine that carry its own release.
+debian_mirrors() {
+	debian_suites | sed -n "s/^$(debian_codename) //p"
 }
 
 debian_codename() {
@@ -261,13 +267,10 @@ private_apt_all() {
 		Dir::State "$1/state";
 		Dir::State::status "$1/state/status";
 	EOF
-	# shellcheck disable=SC2016 # apt expands these
-	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' \
-		'Created-By: Packages' | sed -n 's/^Debian //p' | sort -u |
-		while read -r _suite _uri; do
-			echo "$_uri" >"$1/mirrors"
-			private_apt_suite "$1" deb "$_suite"
-		done
+	debian_suites | while read -r _suite _uri; do
+		echo "$_uri" >"$1/mirrors"
+		private_apt_suite "$1" deb "$_suite"
+	done
 }
 
 # TYPE: deb or deb-src
@@ -281,7 +284,7 @@ private_apt_suite() {
 			URIs: $_uri
 			Suites: $_suite
 			Components: main
-			Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+			Signed-By: $DEBIAN_KEYRING
 
 		EOF
 	done <"$1/mirrors" >>"$1/lab.sources"
