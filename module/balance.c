@@ -67,14 +67,12 @@ unsigned long mts_free_pages(struct zone *zone)
  */
 bool mts_memory_is_low(unsigned long nr_pages)
 {
-	unsigned int i;
+	struct zone *zone;
 	int nid;
 
 	for_each_online_node(nid) {
-		for (i = 0; i < MAX_NR_ZONES; i++) {
-			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
-
-			if (populated_zone(zone) && mts_free_pages(zone) >
+		mts_for_each_zone(zone, nid) {
+			if (mts_free_pages(zone) >
 			    nr_pages + high_wmark_pages(zone) + BALANCE_SPARE +
 			    zone->lowmem_reserve[ZONE_MOVABLE])
 				return false;
@@ -87,17 +85,13 @@ bool mts_memory_is_low(unsigned long nr_pages)
 static unsigned long pages_to_move(int nid)
 {
 	unsigned long n = 0;
-	unsigned int i;
+	struct zone *zone;
 
-	for (i = 0; i < MAX_NR_ZONES; i++) {
-		struct zone *zone = &NODE_DATA(nid)->node_zones[i];
-		unsigned long cma, other, wanted;
+	mts_for_each_zone(zone, nid) {
+		unsigned long cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
+		unsigned long other = mts_free_pages(zone);
+		unsigned long wanted = 2 * high_wmark_pages(zone);
 
-		if (!populated_zone(zone))
-			continue;
-		cma = zone_page_state(zone, NR_FREE_CMA_PAGES);
-		other = mts_free_pages(zone);
-		wanted = 2 * high_wmark_pages(zone);
 		if (other < wanted && cma > BALANCE_BATCH)
 			n += min(cma, wanted - other);
 	}

@@ -198,6 +198,12 @@ extern const char * const mts_state_names[MTS_NR_STATES];
 #define for_each_mts_region(r, i)					\
 	for ((i) = 0; (i) < mts_nr_regions && ((r) = mts_regions[i]); (i)++)
 
+/* The zones of a node that have memory. for_each_populated_zone() isn't for modules. */
+#define mts_for_each_zone(zone, nid)					\
+	for ((zone) = NODE_DATA(nid)->node_zones;			\
+	     (zone) < NODE_DATA(nid)->node_zones + MAX_NR_ZONES; (zone)++) \
+		if (populated_zone(zone))
+
 /* main.c */
 extern struct mutex mts_state_mutex;
 bool mts_is_online(void);

@@ -297,14 +297,12 @@ static bool comes_later(struct zone *zone, struct zone *other)
 static bool pool_elsewhere(const struct mts_pool *pool)
 {
 	struct mts_pools *p = raw_cpu_ptr(pools);
-	unsigned int z;
+	struct zone *zone;
 	int nid;
 
 	for_each_online_node(nid) {
-		for (z = 0; z < MAX_NR_ZONES; z++) {
-			struct zone *zone = &NODE_DATA(nid)->node_zones[z];
-
-			if (populated_zone(zone) && comes_later(pool->zone, zone) &&
+		mts_for_each_zone(zone, nid) {
+			if (comes_later(pool->zone, zone) &&
 			    !pool_is_hopeless(p->pool + pool_index(zone)) &&
 			    mts_free_pages(zone) > high_wmark_pages(zone) + MTS_RATIO)
 				return true;

@@ -233,11 +233,10 @@ unsigned long mts_stats_free_pages(void)
 {
 	unsigned long lent, n = 0;
 	struct zone *zone;
-	int nid, z;
+	int nid;
 
 	for_each_online_node(nid) {
-		for (z = 0; z < MAX_NR_ZONES; z++) {
-			zone = &NODE_DATA(nid)->node_zones[z];
+		mts_for_each_zone(zone, nid) {
 			lent = zone_lent_pages(zone);
 			if (!lent)
 				continue;

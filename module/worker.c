@@ -68,19 +68,15 @@ static bool memory_is_scarce(void)
 {
 	unsigned long high, free;
 	struct mts_region *r;
-	unsigned int i, z;
+	struct zone *zone;
+	unsigned int i;
 
 	for_each_mts_region(r, i) {
-		struct zone *zones =
-			NODE_DATA(pfn_to_nid(r->geo.tag_pfn))->node_zones;
-
 		high = 0;
 		free = 0;
-		for (z = 0; z < MAX_NR_ZONES; z++) {
-			if (!populated_zone(&zones[z]))
-				continue;
-			high += high_wmark_pages(&zones[z]);
-			free += zone_page_state(&zones[z], NR_FREE_PAGES);
+		mts_for_each_zone(zone, pfn_to_nid(r->geo.tag_pfn)) {
+			high += high_wmark_pages(zone);
+			free += zone_page_state(zone, NR_FREE_PAGES);
 		}
 		if (free < 2 * high)
 			return true;
