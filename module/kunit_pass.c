@@ -198,7 +198,8 @@ static u64 pass_ns(struct mts_region *r, unsigned int changes, unsigned long *nr
 	return least;
 }
 
-static const unsigned int tagged_gib[] = { 1, 64, 256 };
+/* A pass looks at 4096 blocks in turn: the first has more of them, whatever a page is */
+static const unsigned int tagged_gib[] = { PAGE_SIZE / SZ_4K, 64, 256 };
 
 static void gib_desc(const unsigned int *gib, char *desc)
 {
