@@ -16,7 +16,7 @@ few() {
 	at_most $((base + most))
 }
 
-ktap_plan 9
+ktap_plan 10
 check "the module loads" mts_load
 mts_release
 base=$(reserved)
@@ -34,12 +34,14 @@ else
 fi
 knob evacuate_percent 95
 start=$(mts_stat evacuated_pages)
+cleared=$(mts_stat cleared_pages)
 # Nothing else wakes the machine meanwhile
 sleep 8
 check "they are emptied, though the machine is idle" wait_for 8 few
 moved=$(($(mts_stat evacuated_pages) - start))
-echo "# $full blocks, then $(reserved), ideal $((base + ideal)); $moved tagged pages moved," \
-	"$(mts_stat cleared_pages) others"
+cleared=$(($(mts_stat cleared_pages) - cleared))
+echo "# $full blocks, then $(reserved), ideal $((base + ideal)); $moved tagged pages moved, $cleared others"
+check "data made room for them" [ "$cleared" -gt 0 ]
 check_here "the data are right" hold_finish 6
 check_here "the tags are right" hold_finish 5
 check_audit sparse_full
