@@ -30,8 +30,9 @@
 
 /* Guest physical, and virtual, addresses */
 #define TEST_GPA	0UL
-#define CODE_GPA	0x20000000UL
-#define MMIO_GPA	0x40000000UL
+/* Behind as much memory as a test of 64K pages has */
+#define CODE_GPA	(16UL << 30)
+#define MMIO_GPA	(17UL << 30)
 
 /* The pages after the code, in order: the page table, then two of each VCPU */
 #define TABLE_GPA	(CODE_GPA + mts_page_size)
@@ -232,7 +233,8 @@ static void vm_create(struct vm *vm, int kvm, void *test, size_t len)
 	__builtin___clear_cache(vm->own, vm->own + mts_page_size);
 	table = (u64 *)(vm->own + (TABLE_GPA - CODE_GPA));
 	/* Blocks of 1 GiB: valid, accessed, inner shareable, attributes */
-	table[0] = 1 | 1UL << 10 | 3UL << 8 | 1UL << 2;
+	for (i = 0; i <= (int)(CODE_GPA >> 30); i++)
+		table[i] = (u64)i << 30 | 1 | 1UL << 10 | 3UL << 8 | 1UL << 2;
 	table[MMIO_GPA >> 30] = MMIO_GPA | 1 | 1UL << 10;
 	vm_memory(vm, 0, CODE_GPA, vm->own, OWN_PAGES * mts_page_size);
 	vm_memory(vm, 1, TEST_GPA, test, len);
@@ -634,6 +636,8 @@ int main(void)
 	if (swapoff(ZRAM))
 		mts_die("swapoff");
 	mts_write_file("/sys/block/zram0/reset", "1");
+	/* What is still in a batch for the LRU has its tags: compaction drains them */
+	mts_write_file("/proc/sys/vm/compact_memory", "1");
 	if (online)
 		ktap_result(!mts_release() && mts_blocks_add_up() &&
 			    mts_stat("blocks_reserved") < 8,
