@@ -31,7 +31,7 @@ comma separated:
   skips=A|B|~C      the results that are skipped, nested ones too, as the texts
                     "test: what (why)": each must match one of these, and each
                     of these one of them, but for C, which may or may not be.
-                    With 64K pages PAGES_SKIPS, below, may be as well
+                    With other than 4K pages PAGES_SKIPS, below, may be as well
   allow=CLASS|...   what the console may say without harm (a program runs out of
                     memory on purpose)
   plain             no KTAP; the exit status of TEST is the verdict
@@ -70,7 +70,8 @@ MEM_FACTOR = {"4k": 1, "16k": 4, "64k": 4}
 # Pageblocks of 512 MiB are too large for these machines.
 PAGES_FRAGMENT = {"64k": "pageblock-64k"}
 # Huge pages are as large there, and 64 KiB are no large folio. These reasons are no others'.
-PAGES_SKIPS = {"64k": [r"\(no huge page\)$", r"\(no 64 KiB folios\)$",
+PAGES_SKIPS = {"16k": [r"\(for 4K pages\)$"],
+               "64k": [r"\(for 4K pages\)$", r"\(no huge page\)$", r"\(no 64 KiB folios\)$",
                        r"64 KiB.*\(not supported\)$", r"\(no folios of that size\)$",
                        r"\(it made no huge page\)$"]}
 # What may come with a class, without being a second failure.
