@@ -231,9 +231,15 @@ static void test_full(void)
 	size_t max = mts_meminfo("MemTotal") * 1024 / mts_page_size, i;
 	long long other, moved;
 	struct mts_grab grab;
+	struct mts_fill fill;
 	char text[32], *p;
 
 	fill_storage(&grab, DATA(0));
+	/*
+	 * Else a list of a CPU takes 4 MiB at once whatever is left, and a boost
+	 * lifts what is kept to what is free: that is out of memory
+	 */
+	mts_fill_begin(&fill);
 	snprintf(text, sizeof(text), "%lld", low);
 	mts_write_file("/proc/sys/vm/min_free_kbytes", text);
 	p = mts_map(max * mts_page_size, PROT_RW, MAP_NORESERVE, 0);
@@ -262,8 +268,7 @@ static void test_full(void)
 		    "tag storage is full, an area is free: %lld pages move in 2 s, less than %d",
 		    moved, FULL_MOVED);
 	munmap(p, max * mts_page_size);
-	snprintf(text, sizeof(text), "%lld", kept);
-	mts_write_file("/proc/sys/vm/min_free_kbytes", text);
+	mts_fill_end(&fill);
 	ktap_result(fill_ok(&grab, DATA(0)), "data in tag storage");
 }
 
