@@ -175,27 +175,39 @@ static int __init probe_tree(void)
 	return -ENODEV;
 }
 
-/* Does the device tree reserve all of it, for nobody else? */
+/* What the kernel or a driver uses itself, such as ramoops, has no tags in it */
+static bool __init is_for_others(struct device_node *np)
+{
+	return of_property_read_bool(np, "no-map") ||
+	       of_property_read_bool(np, "reusable") ||
+	       (of_property_present(np, "compatible") &&
+		!of_device_is_compatible(np, MTS_COMPATIBLE));
+}
+
+/* Does one child of the device tree reserve all of it, for nobody else? */
 static bool __init tree_reserves(struct device_node *reserved,
 				 const struct mts_span *span)
 {
 	struct device_node *np;
-	u64 start, size;
+	struct mts_span other;
+	bool found = false;
 	int i;
 
 	for_each_available_child_of_node(reserved, np) {
-		if (of_property_read_bool(np, "no-map") ||
-		    of_property_read_bool(np, "reusable"))
-			continue;
-		for (i = 0; !of_property_read_reg(np, i, &start, &size); i++) {
-			if (span->start < start || span->start - start > size ||
-			    span->size > size - (span->start - start))
+		for (i = 0; !of_property_read_reg(np, i, &other.start, &other.size);
+		     i++) {
+			if (!mts_span_overlaps(&other, span))
 				continue;
-			of_node_put(np);
-			return true;
+			if (found || is_for_others(np) ||
+			    span->start < other.start ||
+			    span->size > other.size - (span->start - other.start)) {
+				of_node_put(np);
+				return false;
+			}
+			found = true;
 		}
 	}
-	return false;
+	return found;
 }
 
 /* All pages are kept from the page allocator since boot */
@@ -233,12 +245,10 @@ static const char * __init check_ranges(const struct mts_carveout *c)
 	reserved = of_find_node_by_path("/reserved-memory");
 	for (i = 0; i < c->nr_storage && !error; i++) {
 		if (memory && !tree_reserves(reserved, &c->storage[i]))
-			error = "reg is not in a child of /reserved-memory";
+			error = "reg is not in a child of /reserved-memory that is for it alone";
 		else if (!pages_are_reserved(&c->storage[i]))
 			error = "reg is not reserved: the kernel uses the memory";
 	}
-	if (!memory && !error)
-		pr_warn("ranges: there is no device tree to tell that firmware reserves the tag storage; trusting it\n");
 	of_node_put(memory);
 	of_node_put(reserved);
 	return error;
@@ -269,6 +279,10 @@ static int __init probe_ranges(void)
 		}
 	}
 
+	np = of_find_node_by_type(NULL, "memory");
+	if (!np)
+		pr_warn("ranges: there is no device tree to tell that firmware reserves the tag storage; trusting it\n");
+	of_node_put(np);
 	np = of_find_compatible_node(NULL, NULL, MTS_COMPATIBLE);
 	if (np)
 		pr_notice("ranges: instead of what the device tree describes\n");

@@ -234,7 +234,7 @@ static int __init mts_init(void)
 	if (ret)
 		return ret;
 	if (!mts_have_tags)
-		pr_notice("MTE is absent or disabled: nothing can have tags, and all tag storage is lent, until the next boot\n");
+		pr_notice("MTE is absent or disabled: nothing can have tags until the next boot, and all whole pageblocks of tag storage are lent\n");
 	ret = mts_pool_init();
 	if (ret)
 		goto exit_firmware;
