@@ -3,6 +3,9 @@
  * The contract: in a memory cgroup that is full to the last page, memory that
  * becomes PROT_MTE and has to move, copies after fork() and swapping kill
  * nobody who would live on the unmodified kernel.
+ *
+ * mts_memcg_tight v1	the same with memory cgroups of version 1, which count memory
+ *			and swap together
  */
 #define _GNU_SOURCE
 #include "mts_contract.h"
@@ -29,6 +32,10 @@ struct step {
 };
 
 static struct step *step;
+static bool v1;
+
+/* Pages in memory.memsw that are left over by those in flight when a process ends */
+#define SWAP_LEFT	16
 
 static long long cgroup_value(const char *name, const char *key)
 {
@@ -47,14 +54,46 @@ static long long cgroup_value(const char *name, const char *key)
 	return -1;
 }
 
-static void cgroup_set(const char *name, u64 value)
+static void cgroup_set(const char *name, long long value)
 {
 	char path[128], text[32];
 
-	snprintf(path, sizeof(path), CGROUPS "/%s", name);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	snprintf(path, sizeof(path), CGROUPS "/tight/%s", name);
+	snprintf(text, sizeof(text), "%lld", value);
 	if (mts_write_file(path, text))
 		mts_die(path);
+}
+
+/* What may be used of memory, and of swap besides */
+static void set_limits(long long max, long long swap)
+{
+	if (!v1) {
+		cgroup_set("memory.max", max);
+		cgroup_set("memory.swap.max", swap);
+		return;
+	}
+	/* The sum may at no time be less than the first */
+	cgroup_set("memory.memsw.limit_in_bytes", -1);
+	cgroup_set("memory.limit_in_bytes", max);
+	cgroup_set("memory.memsw.limit_in_bytes", max + swap);
+}
+
+static long long usage(void)
+{
+	return cgroup_value(v1 ? "tight/memory.usage_in_bytes" :
+			    "tight/memory.current", NULL);
+}
+
+static long long oom_kills(void)
+{
+	return cgroup_value(v1 ? "tight/memory.oom_control" :
+			    "tight/memory.events", "oom_kill");
+}
+
+static long long times_full(void)
+{
+	return v1 ? cgroup_value("tight/memory.failcnt", NULL) :
+		cgroup_value("tight/memory.events", "max");
 }
 
 static void wait_for_go(u64 value)
@@ -189,7 +228,7 @@ static void copies(void)
 	make_tagged_when_full(huge, &b);
 	bad = tag_all(&b);
 	/* It has them to itself then, where tags may not be had any more */
-	cgroup_set("tight/memory.max", 4 * LIMIT);
+	set_limits(4 * LIMIT, 0);
 	close(end[1]);
 	_exit(bad || !child_ok(pid));
 }
@@ -230,22 +269,20 @@ static void wait_until_full(pid_t pid, u64 stage)
 /* So many more pages may be charged than are now */
 static void room_for(size_t pages)
 {
-	cgroup_set("tight/memory.max",
-		   cgroup_value("tight/memory.current", NULL) +
-		   pages * mts_page_size);
+	set_limits(usage() + pages * mts_page_size, 0);
 }
 
 static void test(enum what what)
 {
-	long long kills = cgroup_value("tight/memory.events", "oom_kill"), now;
+	long long kills = oom_kills(), now;
 	struct mts_grab grab;
 	struct at_hand at;
 	pid_t pid;
 	bool ok;
 
 	memset(step, 0, sizeof(*step));
-	cgroup_set("tight/memory.max", what == SWAP ? SWAP_LIMIT : LIMIT);
-	cgroup_set("tight/memory.swap.max", what == SWAP ? SWAP_BYTES : 0);
+	set_limits(what == SWAP ? SWAP_LIMIT : LIMIT,
+		   what == SWAP ? SWAP_BYTES : 0);
 	storage_first(&at);
 	pid = mts_fork();
 	if (!pid) {
@@ -270,7 +307,7 @@ static void test(enum what what)
 	fill_storage(&grab, SEED << 8);
 	step->go++;
 	ok = watch_child(pid, &step->done, faults_allowed(step->pages));
-	now = cgroup_value("tight/memory.events", "oom_kill");
+	now = oom_kills();
 	ok &= fill_ok(&grab, SEED << 8);
 	if (mts_online() && what != SWAP && step->in < step->pages / 4) {
 		ktap_note("too few pages in tag storage to show anything");
@@ -280,29 +317,44 @@ static void test(enum what what)
 		    "%s: %llu of %llu pages, %llu of them in tag storage; oom_kill %lld, max %lld",
 		    names[what], (unsigned long long)step->done,
 		    (unsigned long long)step->pages,
-		    (unsigned long long)step->in, now - kills,
-		    cgroup_value("tight/memory.events", "max"));
+		    (unsigned long long)step->in, now - kills, times_full());
 }
 
-int main(void)
+/* A swap-in that is done again charges nothing twice, and forgets nothing */
+static void test_sum(void)
 {
+	long long left = cgroup_value("tight/memory.memsw.usage_in_bytes", NULL) -
+		usage();
+
+	left /= (long long)mts_page_size;
+	ktap_result(left >= -SWAP_LEFT && left <= SWAP_LEFT,
+		    "nothing is swapped, %lld pages are charged as that, at most %d",
+		    left, SWAP_LEFT);
+}
+
+int main(int argc, char **argv)
+{
+	v1 = argc > 1 && !strcmp(argv[1], "v1");
 	mts_need_mte();
 	mts_load_regions();
-	ktap_begin(3);
+	ktap_begin(3 + v1);
 	mts_thp_enable();
 	step = shared_memory(sizeof(*step));
 	if (zram_make(SWAP_BYTES) || swapon(ZRAM, 0))
 		mts_die(ZRAM);
 	mkdir(CGROUPS, 0700);
 	if (access(CGROUPS "/cgroup.procs", F_OK) &&
-	    mount("none", CGROUPS, "cgroup2", 0, NULL))
-		mts_die("cgroup2");
-	if (mts_write_file(CGROUPS "/cgroup.subtree_control", "+memory"))
+	    mount("none", CGROUPS, v1 ? "cgroup" : "cgroup2", 0,
+		  v1 ? "memory" : NULL))
+		mts_die(CGROUPS);
+	if (!v1 && mts_write_file(CGROUPS "/cgroup.subtree_control", "+memory"))
 		mts_die("memory controller");
 	mkdir(CGROUPS "/tight", 0700);
 	test(LATE);
 	test(COPY);
 	test(SWAP);
+	if (v1)
+		test_sum();
 	swapoff(ZRAM);
 	return ktap_end();
 }
