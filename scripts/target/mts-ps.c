@@ -8,7 +8,8 @@
  * are in memory, bytes of these whose pages have tags, and its share of the
  * latter (a page that N mappings share counts as 1/N of it for each). Reads
  * smaps, pagemap, kpageflags and kpagecount of /proc, so it is for root, and for
- * kernels with CONFIG_PROC_PAGE_MONITOR.
+ * kernels with CONFIG_PROC_PAGE_MONITOR. The zero page, which memory that was only
+ * read has, is no memory of the process, though it has tags.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -25,6 +26,7 @@
 #define PM_PRESENT	(1ULL << 63)
 /* PG_arch_2 of /proc/kpageflags: PG_mte_tagged on arm64 */
 #define KPF_ARCH_2	41
+#define KPF_ZERO_PAGE	24
 
 struct sums {
 	uint64_t mapped;
@@ -59,12 +61,15 @@ static void add_area(int pagemap, uint64_t start, uint64_t end, struct sums *s)
 			return;
 		n = (uint64_t)got / 8;
 		for (i = 0; i < n; i++) {
-			uint64_t pfn = words[i] & PM_PFN;
+			uint64_t pfn = words[i] & PM_PFN, flags;
 
 			if (!(words[i] & PM_PRESENT) || !pfn)
 				continue;
+			flags = word_of(flags_fd, pfn);
+			if (flags >> KPF_ZERO_PAGE & 1)
+				continue;
 			s->mapped += page_size;
-			if (!(word_of(flags_fd, pfn) >> KPF_ARCH_2 & 1))
+			if (!(flags >> KPF_ARCH_2 & 1))
 				continue;
 			s->tagged += page_size;
 			count = word_of(count_fd, pfn);

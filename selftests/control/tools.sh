@@ -22,7 +22,7 @@ between() {
 	fi
 }
 
-ktap_plan 12
+ktap_plan 14
 check "without the module mts-textfile refuses" refuses mts-textfile
 check "the module loads" mts_load
 check_here "8 MiB are tagged" hold_start 5 hold 8
@@ -46,6 +46,14 @@ metrics() {
 # tagged_bytes is as of the last pass
 check "mts-textfile has the numbers" wait_for 10 metrics
 check_here "the program ends" hold_finish 5
+# The zero page has tags, and is no memory of the program
+check_here "32 MiB with PROT_MTE are only read" hold_start 5 read 32
+only_zeroes() {
+	_line=$(mts-ps | grep ' mts_tool$') && echo "$_line" &&
+		[ "$(field 3 mts_tool)" -lt $mib ] && [ "$(field 4 mts_tool)" -lt $mib ]
+}
+check "... which mts-ps doesn't count" only_zeroes
+hold_finish 5
 # Its commands are quoted as for a shell
 unit=mte-tag-storage-offline.service
 unit_does() {

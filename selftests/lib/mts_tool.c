@@ -8,6 +8,7 @@
  *	mts_tool fill [PAGES]	fill tag storage with data
  *	mts_tool data MIB	so much memory without tags
  *	mts_tool hold MIB [STEP]	tag MIB MiB, and keep each STEP-th page of it
+ *	mts_tool read MIB	memory with PROT_MTE that is only read
  *	mts_tool place MIB	how many pages of MIB MiB of data get into tag storage
  *	mts_tool free		pages of tag storage that are free, by /proc/kpageflags
  *	mts_tool pin		keep a page of tag storage from being moved
@@ -15,7 +16,7 @@
  *	mts_tool poison SEED	memory failures in tagged pages, undone afterwards
  *	mts_tool kexec KERNEL INITRAMFS COMMAND-LINE	start another kernel
  *
- * fill, data, hold and pin print one line `ready KEY=VALUE...`, and when the input ends
+ * fill, data, hold, read and pin print one line `ready KEY=VALUE...`, and when the input ends
  * `intact` or `damaged`; the exit status tells the same.
  */
 #define _GNU_SOURCE
@@ -164,6 +165,21 @@ static int hold(size_t mib, size_t step)
 		bad += !mts_data_ok("hold", p + i * mts_page_size, DATA(i));
 	}
 	bad += mts_pages_untaggable("hold", p, pages) > 0;
+	return verdict(bad);
+}
+
+/* The zero page, everywhere */
+static int only_read(size_t mib)
+{
+	const volatile char *p = mts_map(mib << 20, PROT_TAGGED, 0, 0);
+	size_t i, bad = 0;
+
+	for (i = 0; i < mib << 20; i += mts_page_size)
+		bad += p[i];
+	printf("ready bytes=%zu\n", mib << 20);
+	wait_for_end();
+	for (i = 0; i < mib << 20; i += mts_page_size)
+		bad += p[i];
 	return verdict(bad);
 }
 
@@ -368,6 +384,10 @@ int main(int argc, char **argv)
 		mts_need_mte();
 		return hold(strtoul(argv[2], NULL, 0), atoi(argv[3]));
 	}
+	if (argc == 3 && !strcmp(argv[1], "read")) {
+		mts_need_mte();
+		return only_read(strtoul(argv[2], NULL, 0));
+	}
 	if (argc == 3 && !strcmp(argv[1], "place"))
 		return place(strtoul(argv[2], NULL, 0));
 	if (argc == 2 && !strcmp(argv[1], "free"))
@@ -384,8 +404,8 @@ int main(int argc, char **argv)
 	}
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
 		return kexec(argv[2], argv[3], argv[4]);
-	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | data MIB | hold MIB [STEP] | place MIB |\n"
-			"       free | unmovable | pin | hog | poison SEED |\n"
+	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | data MIB | hold MIB [STEP] | read MIB |\n"
+			"       place MIB | free | unmovable | pin | hog | poison SEED |\n"
 			"       kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }
