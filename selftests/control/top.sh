@@ -3,7 +3,8 @@
 # mts-top and mts-record show what the module shows. Their output comes as
 # diagnostic lines: "# top: " and "# record: ", for mts-plot.
 #
-# usage: top [SECONDS of load to record]
+# usage: top [SECONDS of load to record [full]]
+#		full: meanwhile other data fills memory, as for the pictures in docs/img
 #        top off	on a machine without debugfs
 
 . ./lib.sh
@@ -97,8 +98,18 @@ check "... who holds it" shows "func:[a-z_]*"
 check "... the map" shows "^ *0 [.#0-9=~+!]*"
 echo lazy >$MTS_DEBUGFS/policy/release
 check "several frames" sh -c "[ \$(mts-top -n 2 -d 0.2 | grep -c '^mts-top') = 2 ]"
+if [ "${2:-}" = full ]; then
+	sleep "$((seconds / 6))"
+	# Less what the programs of the load have at a time
+	hold_start 6 data $((($(meminfo MemFree) >> 10) - 52))
+	sleep "$((seconds / 6))"
+fi
 ./mts_smp "$((seconds / 3))" >/dev/null 2>&1
 status=$?
+if [ "${2:-}" = full ]; then
+	hold_finish 6
+	status="$status $?"
+fi
 hold_finish 5
 status="$status $?"
 # shellcheck disable=SC2086 # a list of words
