@@ -12,10 +12,12 @@ MAKEFLAGS += --no-print-directory
 unexport MAKEFLAGS MFLAGS
 
 # Page size of the kernel: 4k, 16k or 64k; the scripts take it from the environment.
-# Larger pages have larger pageblocks, and so need a larger carve-out.
+# Larger pages have larger pageblocks, and so need a larger carve-out: with 64K it is a
+# kernel whose pageblocks have 2 MiB, instead of a machine of 32 GiB.
 PAGES ?= 4k
 export PAGES
-MEM := $(if $(filter 64k,$(PAGES)),32G,$(if $(filter 16k,$(PAGES)),2G,512M))
+MEM := $(if $(filter 4k,$(PAGES)),512M,2G)
+FRAGMENT := $(if $(filter 64k,$(PAGES)),--with pageblock-64k)
 
 # GUEST=debian: Debian's userland, kernel and packages instead of the lab's initramfs;
 # GUEST=chroot: its programs on the lab's kernel
@@ -50,7 +52,7 @@ setup:
 
 run:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
-	@$(SCRIPTS)/vm --guest $(GUEST) --mem $(MEM) --smp 2 --plain --show ktap --timeout 120 \
+	@$(SCRIPTS)/vm --guest $(GUEST) $(FRAGMENT) --mem $(MEM) --smp 2 --plain --show ktap --timeout 120 \
 		--run $(if $(DEBIAN),$(if $(CHROOT),chroot --args story,story) --swap 512M,demo)
 
 test:
@@ -84,7 +86,7 @@ coverage:
 
 shell:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
-	@$(SCRIPTS)/vm --guest $(GUEST) --interactive --mem $(MEM) $(VMFLAGS)
+	@$(SCRIPTS)/vm --guest $(GUEST) $(FRAGMENT) --interactive --mem $(MEM) $(VMFLAGS)
 
 module:
 	@$(SCRIPTS)/setup $@

@@ -181,7 +181,8 @@ need_pkgs() {
 		have_pkg "$_pkg" || _missing="$_missing $_pkg"
 	done
 	[ -n "$_missing" ] || return 0
-	command -v dpkg-query >/dev/null ||
+	# Ubuntu has dpkg, and other packages
+	{ command -v dpkg-query >/dev/null && [ "$(os_id)" = debian ]; } ||
 		die "this is not Debian, whose sources of kernel and emulator the lab builds:" \
 			"run it in a container or chroot of Debian 12 or 13. Wanted:$_missing"
 	[ "$(id -u)" -eq 0 ] ||
@@ -220,6 +221,12 @@ debian_suites() {
 # Debian repositories of the machine that carry its own release.
 debian_mirrors() {
 	debian_suites | sed -n "s/^$(debian_codename) //p"
+}
+
+# MTS_OS_RELEASE is for tests
+os_id() {
+	# shellcheck source=/dev/null
+	(. "${MTS_OS_RELEASE:-/etc/os-release}" && echo "${ID:-}")
 }
 
 debian_codename() {
