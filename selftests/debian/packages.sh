@@ -9,7 +9,7 @@
 release=$(uname -r)
 modules=mte-tag-storage-modules-$release
 export DEBIAN_FRONTEND=noninteractive
-ktap_plan 13
+ktap_plan 16
 
 installed() {
 	for _package; do
@@ -40,6 +40,29 @@ tools() {
 		mts-plot --help >/dev/null
 }
 check "the tools run" tools
+
+# In the place of hibernation: what requires the unit finds the module offline, and it
+# is online again afterwards
+unit=mte-tag-storage-offline.service
+unit_runs() {
+	cat >/run/systemd/system/mts-test.service <<-END || return 1
+		[Unit]
+		Requires=$unit
+		After=$unit
+		[Service]
+		Type=oneshot
+		ExecStart=/bin/sh -c 'cat $MTS_SYSFS/state >/run/mts-test'
+	END
+	rm -f /run/mts-test
+	systemctl daemon-reload && systemctl start mts-test.service
+	[ "$(cat /run/mts-test)" = "online [offline]" ]
+}
+is_online() {
+	[ "$(sysfs state)" = "[online] offline" ]
+}
+check "the unit is enabled" systemctl is-enabled $unit
+check "systemd starts it before what requires it: offline then" unit_runs
+check "... and stops it: online again" wait_for 20 is_online
 
 heads() {
 	dpkg -i /lab/debs/linux-headers-*.deb && installed "linux-headers-$release" &&
