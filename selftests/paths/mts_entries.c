@@ -548,6 +548,8 @@ int main(int argc, char **argv)
 	mts_thp_enable();
 	if (!mts_mthp_enable(64))
 		size_missing[CONT] = "no 64 KiB folios";
+	if (!mts_huge_is_pmd())
+		size_missing[PMD] = "no huge page";
 	/* Sooner and faster than usual */
 	mts_write_file(SCHED "scan_delay_ms", "1");
 	mts_write_file(SCHED "scan_period_min_ms", "20");
@@ -575,10 +577,10 @@ int main(int argc, char **argv)
 			drop(&e);
 		}
 	}
-	if (online)
+	if (online && !size_missing[PMD])
 		test_first();
 	else
-		ktap_skip("module not online",
+		ktap_skip(size_missing[PMD] ?: "module not online",
 			  "huge page: only its first block is taggable");
 	if (zram && (swapoff(ZRAM) ||
 		     mts_write_file("/sys/block/zram0/reset", "1")))
