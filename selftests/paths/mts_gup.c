@@ -28,6 +28,7 @@
 
 #define DISK		"/dev/loop6"
 #define DISK_PAGES	64
+#define DISK_BYTES	(4 * DISK_PAGES * mts_page_size)
 #define GRAB_SEED	0x677570UL
 #define PIN_SECONDS	0.3
 #define WORK_SEED	0x67757000UL
@@ -279,13 +280,15 @@ static size_t three_kinds_bad(const char *what, const struct mts_buf *b,
 
 static bool disk_make(void)
 {
+	char command[96];
 	struct stat st;
 
 	mkdir("/tmp/disk6", 0700);
 	if (mount("none", "/tmp/disk6", "ramfs", 0, NULL))
 		return false;
-	if (system("truncate -s 1M /tmp/disk6/disk && losetup " DISK
-		   " /tmp/disk6/disk"))
+	snprintf(command, sizeof(command), "truncate -s %zu /tmp/disk6/disk && losetup "
+		 DISK " /tmp/disk6/disk", DISK_BYTES);
+	if (system(command))
 		return false;
 	return !stat(DISK, &st);
 }
