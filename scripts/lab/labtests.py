@@ -75,7 +75,9 @@ PAGES_SKIPS = {"16k": [r"\(for 4K pages\)$"],
                        r"64 KiB.*\(not supported\)$", r"\(no folios of that size\)$",
                        r"\(it made no huge page\)$",
                        r"\(memory is too small for huge pages\)$",
-                       r"^mts_split \(all of it\)$"]}
+                       r"^mts_split \(all of it\)$",
+                       # It is about huge pages alone
+                       r"^mts_cost \(all of it\)$"]}
 # What may come with a class, without being a second failure.
 COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "trace", "timeout", "no_verdict",
               "vm_died"}
