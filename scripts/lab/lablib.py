@@ -103,6 +103,11 @@ def shell(function, *args):
     return done.stdout.strip()
 
 
+def times(mem, factor):
+    """An amount of memory like 512M, so many times."""
+    return f"{int(mem[:-1]) * factor}{mem[-1]}"
+
+
 def need_pkgs(*names):
     shell("need_pkgs", *names)
 
