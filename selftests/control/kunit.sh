@@ -5,9 +5,7 @@
 . ./lib.sh
 
 if [ ! -e /lib/modules/mte_tag_storage_kunit.ko ]; then
-	echo "KTAP version 1"
-	echo "1..0 # SKIP no mte_tag_storage_kunit.ko"
-	exit 4
+	ktap_skip_all "no mte_tag_storage_kunit.ko"
 fi
 
 # The kernel may have KUnit built in.

@@ -7,9 +7,7 @@
 . ./hold
 
 if ! command -v mts-top >/dev/null; then
-	echo "KTAP version 1"
-	echo "1..0 # SKIP no mts-top: the tools aren't installed"
-	exit 4
+	ktap_skip_all "no mts-top: the tools aren't installed"
 fi
 
 refuses() {
