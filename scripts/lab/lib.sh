@@ -233,6 +233,11 @@ debian_codename() {
 	(. /etc/os-release && echo "$VERSION_CODENAME")
 }
 
+# Debian 13 has no dt-schema: nothing but lint's check of the binding needs it
+dt_schema_package() {
+	[ "$(debian_codename 2>/dev/null)" = trixie ] || echo dt-schema
+}
+
 private_apt_setup() {
 	need_pkgs apt debian-archive-keyring
 	_mirrors=$(debian_mirrors)
