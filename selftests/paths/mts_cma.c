@@ -122,18 +122,47 @@ static bool in_area(u64 pfn)
 	return pfn >= base && pfn < base + count;
 }
 
+/* Allocations of a device, up to @all; returns how many there were */
+static size_t take_area(size_t all, long long *failed, long long limit)
+{
+	long long before = mts_vmstat("pgmigrate_fail");
+	size_t i, got = 0;
+	char text[32];
+
+	*failed = 0;
+	snprintf(text, sizeof(text), "%zu", PIECE);
+	/* Enough is seen when too many pages did not move */
+	for (i = 0; i < all && *failed <= limit; i++) {
+		got += !mts_write_file(AREA "alloc", text);
+		*failed = mts_vmstat("pgmigrate_fail") - before;
+	}
+	return got;
+}
+
+static void give_area(size_t got)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%zu", got * PIECE);
+	mts_write_file(AREA "free", text);
+}
+
 static void test_busy(void)
 {
-	size_t max, pages, i, j, in = 0, got = 0, all, bad = 0, still = 0;
-	long long before, failed = 0, limit;
+	size_t max, pages, i, j, in = 0, got, all, bad = 0, still = 0;
+	long long failed, limit;
 	struct mts_fill fill;
 	u64 pfns[64];
 	double start;
 	bool *keep;
-	char *p, text[32];
+	char *p;
 
 	base = area_number("base_pfn");
 	count = area_number("count");
+	limit = count / 16;
+	/* The kernel itself has some of it, and files of the initramfs: these move */
+	all = area_number("maxchunk") / PIECE;
+	give_area(take_area(all, &failed, count));
 	max = mts_meminfo("MemFree") * 1024 / mts_page_size;
 	keep = calloc(max, sizeof(*keep));
 	if (!keep)
@@ -176,17 +205,8 @@ static void test_busy(void)
 		mts_page_tag(p + i * mts_page_size, TAGS(i));
 		still += in_area(mts_pfn(p + i * mts_page_size));
 	}
-	before = mts_vmstat("pgmigrate_fail");
-	limit = count / 16;
-	/* The kernel itself has some of it */
-	all = area_number("maxchunk") / PIECE;
 	start = mts_now();
-	snprintf(text, sizeof(text), "%zu", PIECE);
-	/* Enough is seen when too many pages did not move */
-	for (i = 0; i < all && failed <= limit; i++) {
-		got += !mts_write_file(AREA "alloc", text);
-		failed = mts_vmstat("pgmigrate_fail") - before;
-	}
+	got = take_area(all, &failed, limit);
 	ktap_note("%zu of %llu pages of the area were in use, %zu with tags; %.1f s",
 		  in, (unsigned long long)count, still, mts_now() - start);
 	ktap_result(in > count / 2 && still && all && got == all,
@@ -206,8 +226,7 @@ static void test_busy(void)
 	if (mts_online())
 		bad += mts_pages_untaggable("moved out", p, pages) > 0;
 	ktap_result(!bad, "data and tags of %zu pages", in);
-	snprintf(text, sizeof(text), "%zu", got * PIECE);
-	mts_write_file(AREA "free", text);
+	give_area(got);
 }
 
 /* ---- an area that is free when tag storage is full ---- */
