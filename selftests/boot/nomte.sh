@@ -42,7 +42,7 @@ before() {
 	[ "$(meminfo MemTotal)" = "$total" ] && [ "$(meminfo CmaTotal)" = "$cma" ]
 }
 
-ktap_plan 17
+ktap_plan 18
 check "the CPUs have no MTE to use" no_mte
 total=$(meminfo MemTotal)
 cma=$(meminfo CmaTotal)
@@ -50,6 +50,7 @@ bytes=$(./mts_tool geometry | sed -n 's/^total .*bytes=\([0-9]*\)/\1/p')
 
 check "the module loads" mts_load
 check "a message says so" says
+equal "the kernel's hooks are off" 0 "$(./mts_tool key tag_storage_key)"
 grown=$(($(meminfo MemTotal) - total))
 equal "the carve-out is what the firmware says" "$bytes" "$(mts_stat carveout_bytes)"
 equal "MemTotal grows by all that is not static" \

@@ -49,8 +49,9 @@ offline_fails() {
 	[ "$(mts_state)" = online ]
 }
 
-ktap_plan 31
+ktap_plan 33
 check "the module loads" mts_load
+equal "the kernel's hooks are on" 1 "$(./mts_tool key tag_storage_key)"
 echo never >$MTS_DEBUGFS/policy/release
 total=$(meminfo MemTotal)
 
@@ -154,6 +155,7 @@ unload() {
 		[ "$(progress blocks_left)" = 0 ] && mts_unload
 }
 check "now it can be taken back" unload
+equal "... and the hooks are off" 0 "$(./mts_tool key tag_storage_key)"
 check "a second round" mts_load
 again() {
 	wait_for 20 mts_offline && mts_unload

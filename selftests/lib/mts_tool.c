@@ -11,6 +11,7 @@
  *	mts_tool read MIB	memory with PROT_MTE that is only read
  *	mts_tool place MIB	how many pages of MIB MiB of data get into tag storage
  *	mts_tool free		pages of tag storage that are free, by /proc/kpageflags
+ *	mts_tool key NAME	how often a static key of the kernel is enabled, by /dev/mem
  *	mts_tool pin		keep a page of tag storage from being moved
  *	mts_tool hog		take memory until the OOM killer comes
  *	mts_tool poison SEED	memory failures in tagged pages, undone afterwards
@@ -205,6 +206,50 @@ static int free_pages(void)
 	return printf("%llu\n", n) < 0;
 }
 
+/* The address of a symbol, of which the file has one */
+static u64 symbol(const char *name)
+{
+	FILE *file = fopen("/proc/kallsyms", "r");
+	unsigned long long at, found = 0;
+	char word[256];
+
+	while (file && fscanf(file, "%llx %*c %255s%*[^\n]", &at, word) == 2)
+		if (!strcmp(word, name))
+			found = at;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* Where the kernel's data begin in memory, which is at the symbol _sdata */
+static u64 kernel_data(void)
+{
+	FILE *file = fopen("/proc/iomem", "r");
+	unsigned long long at, found = 0;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (strstr(line, " : Kernel data") && sscanf(line, " %llx-", &at) == 1)
+			found = at;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* struct static_key begins with its count */
+static int key(const char *name)
+{
+	u64 at = symbol(name), sdata = symbol("_sdata"), data = kernel_data();
+	int fd = open("/dev/mem", O_RDONLY | O_CLOEXEC), count;
+
+	if (!at || !sdata || !data)
+		mts_die(name);
+	if (fd < 0 || pread(fd, &count, sizeof(count), data + (at - sdata)) != sizeof(count))
+		mts_die("/dev/mem");
+	close(fd);
+	return printf("%d\n", count) < 0;
+}
+
 static int unmovable(void)
 {
 	volatile u64 *bytes = mmap(NULL, mts_page_size, PROT_RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -392,6 +437,8 @@ int main(int argc, char **argv)
 		return place(strtoul(argv[2], NULL, 0));
 	if (argc == 2 && !strcmp(argv[1], "free"))
 		return free_pages();
+	if (argc == 3 && !strcmp(argv[1], "key"))
+		return key(argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "unmovable"))
 		return unmovable();
 	if (argc == 2 && !strcmp(argv[1], "pin"))
@@ -405,7 +452,7 @@ int main(int argc, char **argv)
 	if (argc == 5 && !strcmp(argv[1], "kexec"))
 		return kexec(argv[2], argv[3], argv[4]);
 	fprintf(stderr, "usage: mts_tool page | geometry | fill [PAGES] | data MIB | hold MIB [STEP] | read MIB |\n"
-			"       place MIB | free | unmovable | pin | hog | poison SEED |\n"
+			"       place MIB | free | key NAME | unmovable | pin | hog | poison SEED |\n"
 			"       kexec KERNEL INITRAMFS COMMAND-LINE\n");
 	return 2;
 }
