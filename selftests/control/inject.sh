@@ -23,7 +23,7 @@ repeats() {
 	./mts_tool hold 1 </dev/null >/dev/null 2>&1 &
 	_pid=$!
 	_rc=0
-	wait_for 30 repeated || _rc=$?
+	wait_for 90 repeated || _rc=$?
 	kill -9 "$_pid"
 	wait "$_pid"
 	return "$_rc"

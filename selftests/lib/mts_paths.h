@@ -431,7 +431,7 @@ static __maybe_unused u64 served_by(u64 pfn)
 /* Somebody may have isolated some of the pages, as on any kernel; not for long */
 static __maybe_unused int collapse(char *p)
 {
-	double end = mts_now() + 1;
+	double end = mts_now() + 10;
 	int ret;
 
 	while ((ret = madvise(p, mts_huge_size, MADV_COLLAPSE)) &&

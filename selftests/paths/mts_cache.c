@@ -158,14 +158,14 @@ static void test_move(void)
 
 		if (!mts_pfn_in_storage(pfns[i]))
 			continue;
-		for (tries = 0; tries < 100; tries++) {
+		for (tries = 0; tries < 5000; tries++) {
 			if (!ioctl(uffd, UFFDIO_MOVE, &m))
 				break;
 			if (errno != EAGAIN && errno != EBUSY)
 				mts_die("UFFDIO_MOVE");
 			usleep(1000);
 		}
-		if (tries == 100)
+		if (tries == 5000)
 			mts_die("UFFDIO_MOVE");
 		keys[n++] = SEED + i * 2;
 		grab.nr--;

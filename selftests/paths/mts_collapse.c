@@ -144,7 +144,7 @@ static void test_khugepaged(void)
 	fill(&b, SPARSE);
 	madvise(b.p, mts_huge_size, MADV_HUGEPAGE);
 	/* Changed all the time while it is collapsed */
-	for (bad = 0, tries = 0; tries < 100 && !bad; tries++) {
+	for (bad = 0, tries = 0; tries < 1000 && !bad; tries++) {
 		bad += check("khugepaged", &b, SPARSE);
 		if (mts_is_thp(b.p))
 			break;

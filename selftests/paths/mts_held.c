@@ -156,11 +156,11 @@ static void test_pipes(void)
 	/* What was freed may be on per-CPU lists, which get shorter every second */
 	for (i = 0; i < 100; i++) {
 		pages = mts_meminfo("MemFree") * 1024 / mts_page_size;
-		if (pages >= HELD * 48)
+		if (pages >= HELD * 40)
 			break;
 		usleep(100000);
 	}
-	if (pages < HELD * 48)
+	if (pages < HELD * 40)
 		mts_die("memory");
 	/* No more than what the rest of tag storage serves */
 	pages = (pages - HELD * 32) / 2;

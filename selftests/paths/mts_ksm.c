@@ -296,7 +296,7 @@ static void test_swap_merged(bool off)
 	x.mte = true;
 	bad += buf_bad(what, &x);
 	/* It would be for ever */
-	alarm(20);
+	alarm(45);
 	if (off)
 		swap_end();
 	bad += buf_bad(what, &y);

@@ -335,7 +335,7 @@ static bool touch_all(const struct mts_buf *b)
 	if (!sigsetjmp(alarm_env, 1)) {
 		for (; i < b->pages; i++) {
 			if (!(i % 64))
-				alarm(20);
+				alarm(45);
 			*(volatile char *)buf_page(b, i) = 1;
 		}
 	} else {

@@ -49,15 +49,28 @@ static size_t hit_once(void)
 	return nr;
 }
 
+/* 0 is a page that is being moved, for some milliseconds */
+static u64 frame(const char *page)
+{
+	u64 pfn = mts_pfn(page);
+	int tries;
+
+	for (tries = 0; !pfn && tries < 1000; tries++) {
+		usleep(1000);
+		pfn = mts_pfn(page);
+	}
+	return pfn;
+}
+
 /* Pages that are copies, by their frames */
 static size_t copies(const struct mts_buf *code, const struct mts_buf *file)
 {
 	size_t i, nr = 0;
 
 	for (i = 0; i < PAGES; i++) {
-		u64 pfn = mts_pfn(buf_page(code, i));
+		u64 pfn = frame(buf_page(code, i));
 
-		nr += pfn && pfn != mts_pfn(buf_page(file, i));
+		nr += pfn && pfn != frame(buf_page(file, i));
 	}
 	return nr;
 }
