@@ -37,6 +37,8 @@ comma separated:
   plain             no KTAP; the exit status of TEST is the verdict
   says=REGEXP       what the console has to say, '.' for a space
   kselftest         with the kernel's own selftests in /tests/kselftest
+  uefi=HOW          UEFI firmware starts it, with ACPI and no device tree; HOW it keeps the
+                    tag storage is told in selftests/firmware. For kernel=acpi
   kexec             with the kernel and its initramfs in /boot
   host-kill         kill the emulator when the test has started (canary)
 
@@ -62,7 +64,7 @@ DEBIAN = {"debian": "build/debian-guest", "chroot": "build/debian-root"}
 FLAGS = {"icount", "plain", "kselftest", "kexec", "host-kill"}
 KEYS = {"mem", "smp", "numa", "block-size", "dtb", "machine", "append", "module", "flavour",
         "with", "kernel", "expect", "may-fail", "skips", "allow", "says", "tree", "pages",
-        "only-4k", "guest", "swap", "delay"}
+        "only-4k", "guest", "swap", "delay", "uefi"}
 # Of these those that may come more than once
 REPEATED = ("machine", "append", "delay")
 PAGES = os.environ.get("PAGES") or "4k"
@@ -161,7 +163,7 @@ class Entry:
             args += ["--args", ",".join(self.args)]
         if "mem" in opts:
             args += ["--mem", self.memory()]
-        for key in ("smp", "numa", "block-size", "swap"):
+        for key in ("smp", "numa", "block-size", "swap", "uefi"):
             if key in opts:
                 args += ["--" + key, opts[key]]
         if "dtb" in opts:
@@ -185,6 +187,7 @@ class Artifacts:
         entries = [e for e in entries if not e.too_large()]
         return bool(entries) + any("kselftest" in e.flags for e in entries) + \
             2 * len({e.kernel for e in entries if e.guest != "debian"}) + \
+            len({e.kernel for e in entries if "uefi" in e.options}) + \
             len({e.guest for e in entries} - {"lab"}) + \
             len({(e.kernel, e.module) for e in entries if e.module})
 
@@ -211,6 +214,8 @@ class Artifacts:
             initramfs = steps.build("build/initramfs", "--flavour", flavour,
                                     "--kdir", kernel["KDIR"])
             self.boot[key] = ["--image", kernel["IMAGE"], "--initrd", initramfs["INITRAMFS"]]
+            if any("uefi" in e.options for e in entries if e.kernel == key):
+                steps.build("build/efi", "--image", kernel["IMAGE"])
             for name in [name for at, name in modules if at == key]:
                 self.modules[key, name] = steps.build("build/module", MODULES[name],
                                                       "--kdir", kernel["KDIR"])["MODULE"]

@@ -16,6 +16,8 @@
 MTS_KO=${MTS_KO:-/lib/modules/mte_tag_storage.ko}
 MTS_DEBUGFS=/sys/kernel/debug/mte_tag_storage
 MTS_SYSFS=/sys/kernel/mm/mte_tag_storage
+# Where no device tree describes the tag storage, the lab does on the command line
+MTS_RANGES=$(sed -n 's/.*\<mts\.ranges=\([^ ]*\).*/\1/p' /proc/cmdline)
 
 # BusyBox has it, coreutils doesn't
 command -v usleep >/dev/null || usleep() {
@@ -136,7 +138,7 @@ vmstat() {
 
 # mts_load [PARAM=VALUE...]
 mts_load() {
-	insmod "$MTS_KO" "$@" || return 1
+	insmod "$MTS_KO" ${MTS_RANGES:+"ranges=$MTS_RANGES"} "$@" || return 1
 	kcsan_watch
 	mts_settle
 }

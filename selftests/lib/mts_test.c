@@ -623,6 +623,49 @@ static void add_regions(const struct dt_span *storage, int nr_storage,
 	}
 }
 
+/* "START+SIZE", numbers as the lab writes them. Returns what is behind it, or NULL. */
+static const char *read_span(const char *text, struct dt_span *span)
+{
+	char *end;
+
+	span->start = strtoull(text, &end, 0);
+	if (end == text || *end != '+')
+		return NULL;
+	text = end + 1;
+	span->size = strtoull(text, &end, 0);
+	return end == text ? NULL : end;
+}
+
+/*
+ * A machine without a device tree: mts.ranges= on the kernel's command line, as in the
+ * module's parameter, but with plain numbers. Not the module's reader: it is tested.
+ */
+static void load_cmdline_regions(void)
+{
+	struct dt_span storage, memory[MTS_MAX_REGIONS];
+	char line[4096], *end;
+	const char *at;
+	u64 block_size;
+	int nr;
+
+	if (mts_read_file("/proc/cmdline", line, sizeof(line)) <= 0)
+		return;
+	at = strstr(line, " mts.ranges=");
+	if (!at)
+		return;
+	at += strlen(" mts.ranges=");
+	do {
+		at = read_span(at, &storage);
+		for (nr = 0; at && *at == '@' && nr < MTS_MAX_REGIONS; nr++)
+			at = read_span(at + 1, &memory[nr]);
+		if (!at || *at != '/')
+			mts_die("mts.ranges= can't be read");
+		block_size = strtoull(at + 1, &end, 0);
+		add_regions(&storage, 1, memory, nr, block_size);
+		at = end + 1;
+	} while (*end == ',');
+}
+
 int mts_load_regions(void)
 {
 	u32 ac = dt_u32(DT_ROOT "/reserved-memory/#address-cells", 2);
@@ -658,6 +701,8 @@ int mts_load_regions(void)
 	}
 	if (dir)
 		closedir(dir);
+	else
+		load_cmdline_regions();
 	return mts_nr_regions;
 }
 
