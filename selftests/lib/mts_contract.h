@@ -19,10 +19,10 @@
 
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
 
-/* Faults on access until a page can be used, of many, and of one: as the audit has it */
+/* Faults on access until a page can be used, of many and of one */
 #define FAULTS_PER_PAGE	4
 #define FAULTS_SPARE	512
-#define FAULTS_PER_STEP	1024
+#define FAULTS_PER_STEP	128
 
 /*
  * Faults on pages that could not be mapped with tags, since boot. The one place
