@@ -9,11 +9,16 @@
 kind=$1
 module=/lib/modules/mts_canary.ko
 
-# Short limits, so that the watchdogs need seconds only.
-echo 1 >/proc/sys/kernel/watchdog_thresh
-echo 2 >/proc/sys/kernel/hung_task_timeout_secs
-echo 1 >/proc/sys/kernel/hung_task_check_interval_secs
-echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
+# A short limit, so that the watchdog needs seconds only; of the one that is meant
+# alone, as a CPU that doesn't schedule holds up grace periods, too.
+case $kind in
+softlockup) echo 1 >/proc/sys/kernel/watchdog_thresh ;;
+rcu_stall) echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout ;;
+hung)
+	echo 2 >/proc/sys/kernel/hung_task_timeout_secs
+	echo 1 >/proc/sys/kernel/hung_task_check_interval_secs
+	;;
+esac
 
 case $kind in
 noversion)

@@ -88,12 +88,12 @@ static void canary_rcu_stall(void)
 	unsigned long end = jiffies + seconds * HZ;
 
 	/*
-	 * A stall needs a grace period that waits for the reader, and that began
-	 * after the test changed the stall timeout.
+	 * A stall needs a grace period that began after the test changed the stall
+	 * timeout, and after the reader: one that begins before doesn't wait for it.
 	 */
 	synchronize_rcu();
-	start_poll_synchronize_rcu();
 	rcu_read_lock();
+	start_poll_synchronize_rcu();
 	while (time_before(jiffies, end))
 		cpu_relax();
 	rcu_read_unlock();
