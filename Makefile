@@ -33,7 +33,7 @@ help:
 	@echo 'make bench       measure, next to an unmodified kernel (QUICK=1, ONLY=B1,B3)'
 	@echo 'make torture     long random runs with the debug kernel (MINUTES=30, SEED=n for one again)'
 	@echo 'make mutants     see that the tests catch bugs (MUTANTS="name pattern*", TIMES=3)'
-	@echo 'make coverage    which lines of module and queue the tests reach (gcov)'
+	@echo 'make coverage    which lines of module and queue the tests reach (gcov; ENTRIES=A,B: of these)'
 	@echo 'make shell       a shell on an emulated machine'
 	@echo 'make module      the module, for KDIR=<kernel build directory> or the lab'"'"'s kernel'
 	@echo 'make debs        Debian packages: module, source for DKMS, tools; lintian'
@@ -82,7 +82,7 @@ mutants:
 
 coverage:
 	@$(SCRIPTS)/setup $@
-	@$(SCRIPTS)/coverage
+	@$(SCRIPTS)/coverage $(if $(ENTRIES),--entries "$(ENTRIES)")
 
 shell:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)

@@ -3,7 +3,6 @@
  * The map between tag storage and the memory it serves: checks and set-up.
  */
 #include <linux/align.h>
-#include <linux/array_size.h>
 #include <linux/log2.h>
 #include <linux/minmax.h>
 
