@@ -104,6 +104,10 @@ void mts_pool_trim(void)
 void mts_pool_note_free(unsigned long pfn)
 {
 }
+
+void mts_pool_note_range(unsigned long pfn, unsigned long nr_pages)
+{
+}
 #endif
 
 void mts_stats_pages(unsigned long pages[MTS_NR_STATES])

@@ -307,6 +307,7 @@ bool mts_pool_free(struct page *page);
 int mts_pool_drain(struct zone *zone);
 void mts_pool_trim(void);
 void mts_pool_note_free(unsigned long pfn);
+void mts_pool_note_range(unsigned long pfn, unsigned long nr_pages);
 void mts_pool_forget(unsigned long pfn);
 bool mts_chunk_is_hopeless(unsigned long pfn);
 unsigned long mts_pool_pages(void);
@@ -331,6 +332,7 @@ static inline int mts_pool_init(void)
 
 static inline void mts_pool_trim(void) { }
 static inline void mts_pool_note_free(unsigned long pfn) { }
+static inline void mts_pool_note_range(unsigned long pfn, unsigned long nr_pages) { }
 static inline void mts_pool_forget(unsigned long pfn) { }
 static inline bool mts_chunk_is_hopeless(unsigned long pfn) { return false; }
 static inline void mts_pool_exit(void) { }
@@ -607,7 +609,7 @@ int mts_prepare(unsigned long pfn, unsigned long nr_pages, unsigned int wanted,
 		unsigned long ip);
 int mts_move(unsigned long pfn, unsigned long ip);
 int mts_wait(void);
-void mts_wait_for_takers(void);
+bool mts_wait_for_takers(unsigned int shift);
 int mts_take_pages(unsigned long pfn, unsigned long nr, enum mts_effort effort,
 		   enum mts_op *op);
 int mts_block_reserve(struct mts_region *r, unsigned long block,
@@ -628,6 +630,8 @@ void mts_pin_flush(void);
 /* repeat.c */
 void mts_repeat_note(unsigned long pfn);
 unsigned int mts_repeated_max(void);
+unsigned int mts_backoff_shift(void);
+void mts_backoff_note(bool in_vain);
 
 /* offline.c */
 int mts_take_all(void);

@@ -198,7 +198,7 @@ static bool wait_for_storage(void)
 
 	if (last && time_before(jiffies, last + HZ))
 		return false;
-	mts_wait_for_takers();
+	mts_wait_for_takers(0);
 	WRITE_ONCE(waited, jiffies);
 	return true;
 }

@@ -85,14 +85,6 @@ static bool choose_sparse(const struct mts_survey *s, unsigned long holes, bool 
 		(!hurry && DIV_ROUND_UP(pages - holes, per_block) < blocks);
 }
 
-static void note_free_range(unsigned long pfn, unsigned long nr)
-{
-	unsigned long end = pfn + nr;
-
-	for (; pfn < end; pfn += MTS_RATIO)
-		mts_pool_note_free(pfn);
-}
-
 /* What has become free is on per-CPU lists: to take a page of it drains them */
 static void drain_chunk(unsigned long pfn)
 {
@@ -136,7 +128,7 @@ static unsigned long isolate_untagged(unsigned int from, unsigned int to,
 			nr = mts_block_data_pages(&r->geo);
 			found = mts_isolate(pfn, nr, MTS_UNTAGGED, folios);
 			if (found) {
-				note_free_range(pfn, nr);
+				mts_pool_note_range(pfn, nr);
 				mts_set_add(&r->look, block);
 				*chunk = pfn;
 			}
@@ -331,7 +323,7 @@ unsigned long mts_make_ready(unsigned long nr)
 	list_for_each_entry_safe(page, next, &pages, lru) {
 		list_del(&page->lru);
 		__free_pages(page, order);
-		note_free_range(page_to_pfn(page), 1UL << order);
+		mts_pool_note_range(page_to_pfn(page), 1UL << order);
 	}
 	return ready;
 }

@@ -130,6 +130,21 @@ void mts_pool_note_free(unsigned long pfn)
 		mts_hint_note(r, pool_index(page_zone(pfn_to_page(pfn))), pfn);
 }
 
+/**
+ * mts_pool_note_range() - mts_pool_note_free() for several chunks
+ * @pfn:	the first page
+ * @nr_pages:	how many
+ *
+ * Context: Any.
+ */
+void mts_pool_note_range(unsigned long pfn, unsigned long nr_pages)
+{
+	unsigned long end = pfn + nr_pages;
+
+	for (; pfn < end; pfn += MTS_RATIO)
+		mts_pool_note_free(pfn);
+}
+
 /*
  * The next chunk of a region and zone that has room for tags. 0: there is none, or
  * not near.

@@ -9,6 +9,8 @@
  * threads of the kernel, the page tells.
  */
 #include <linux/hash.h>
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
@@ -70,4 +72,54 @@ void mts_repeat_note(unsigned long pfn)
 unsigned int mts_repeated_max(void)
 {
 	return READ_ONCE(repeated_max);
+}
+
+/* Waits in vain after which the next ones are twice as long, and how often that goes on */
+#define BACKOFF_WAITS	4
+#define BACKOFF_MAX	3
+
+/* How often a task has waited in vain. Two may share a slot here, too. */
+static struct mts_backoff {
+	pid_t pid;
+	unsigned int nr;
+	unsigned long last;	/* jiffies */
+} backoffs[1 << REPEAT_BITS];
+
+static struct mts_backoff *backoff_of(pid_t pid)
+{
+	return &backoffs[hash_32(pid, REPEAT_BITS)];
+}
+
+/**
+ * mts_backoff_shift() - how much longer than usual is the current task to wait?
+ *
+ * Context: Process context.
+ * Return: log2 of how many times as long.
+ */
+unsigned int mts_backoff_shift(void)
+{
+	pid_t pid = task_pid_nr(current);
+	struct mts_backoff *b = backoff_of(pid);
+
+	if (READ_ONCE(b->pid) != pid || time_after(jiffies, READ_ONCE(b->last) + HZ))
+		return 0;
+	return min(READ_ONCE(b->nr) / BACKOFF_WAITS, BACKOFF_MAX);
+}
+
+/**
+ * mts_backoff_note() - the current task has waited
+ * @in_vain:	and what it waits for has not come
+ *
+ * Context: Process context.
+ */
+void mts_backoff_note(bool in_vain)
+{
+	pid_t pid = task_pid_nr(current);
+	struct mts_backoff *b = backoff_of(pid);
+	bool again = READ_ONCE(b->pid) == pid &&
+		     time_before_eq(jiffies, READ_ONCE(b->last) + 2 * HZ);
+
+	WRITE_ONCE(b->nr, in_vain ? (again ? READ_ONCE(b->nr) : 0) + 1 : 0);
+	WRITE_ONCE(b->pid, pid);
+	WRITE_ONCE(b->last, jiffies);
 }

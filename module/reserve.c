@@ -397,23 +397,25 @@ static void ask_takers(void)
 
 /**
  * mts_wait_for_takers() - wait until a request has come to a good end
- *
- * For fault_wait_ms at most.
+ * @shift:	log2 of how many times as long as fault_wait_ms, at most
  *
  * Context: Process context. Ends on a fatal signal.
+ * Return: whether one has.
  */
-void mts_wait_for_takers(void)
+bool mts_wait_for_takers(unsigned int shift)
 {
 	unsigned int done = atomic_read(&requests_done);
 	unsigned long pflags;
-	unsigned int ms = READ_ONCE(mts_policy.fault_wait_ms);
+	unsigned int ms = READ_ONCE(mts_policy.fault_wait_ms) << shift;
+	long left;
 
 	ask_takers();
 	psi_memstall_enter(&pflags);
-	wait_event_killable_timeout(requests_wait,
-				    atomic_read(&requests_done) != done,
-				    msecs_to_jiffies(ms) + 1);
+	left = wait_event_killable_timeout(requests_wait,
+					   atomic_read(&requests_done) != done,
+					   msecs_to_jiffies(ms) + 1);
 	psi_memstall_leave(&pflags);
+	return left > 0;
 }
 
 /* The chunk that asked last for few pages on a CPU, and how often in a row */
@@ -541,7 +543,8 @@ int mts_move(unsigned long pfn, unsigned long ip)
  * mts_wait() - wait until it may be worth to try again
  *
  * The owner's part of &struct tag_storage_ops. Until a request has come to a good
- * end, but for fault_wait_ms at most.
+ * end, but for fault_wait_ms at most; a task that has waited in vain several times
+ * waits longer: each try costs others time, above all those that work on requests.
  *
  * Context: Process context. Ends on a fatal signal.
  * Return: 0.
@@ -549,7 +552,7 @@ int mts_move(unsigned long pfn, unsigned long ip)
 int mts_wait(void)
 {
 	mts_count(MTS_STAT_FAULTS_RETRIED);
-	mts_wait_for_takers();
+	mts_backoff_note(!mts_wait_for_takers(mts_backoff_shift()));
 	return 0;
 }
 
@@ -600,8 +603,12 @@ static void take_requested(struct work_struct *work)
 
 		while ((block = find_next_bit(r->requests, nr, block)) < nr) {
 			if (test_and_clear_bit(block, r->requests) &&
-			    !mts_block_reserve(r, block, MTS_TAKE_WAIT, site))
+			    !mts_block_reserve(r, block, MTS_TAKE_WAIT, site)) {
+				/* Who asked looks for pages there */
+				mts_pool_note_range(mts_block_data_pfn(&r->geo, block),
+						    mts_block_data_pages(&r->geo));
 				request_done();
+			}
 			cond_resched();
 		}
 	}

@@ -29,6 +29,20 @@ repeats() {
 	return "$_rc"
 }
 
+# Without that it would come again 35 times in this time, of which each takes others' time
+backs_off() {
+	mts_release
+	_before=$(mts_stat faults_retried)
+	./mts_tool hold 1 </dev/null >/dev/null 2>&1 &
+	_pid=$!
+	sleep 4
+	kill -9 "$_pid"
+	wait "$_pid"
+	_times=$(($(mts_stat faults_retried) - _before))
+	echo "it came again $_times times"
+	[ "$_times" -ge 3 ] && [ "$_times" -le 22 ]
+}
+
 repeated() {
 	[ "$(mts_stat faults_repeated_max)" -gt 1100 ]
 }
@@ -45,7 +59,7 @@ audit_tells() {
 		grep -q "no fault on access comes again and again" /tmp/audit.bad
 }
 
-ktap_plan 20
+ktap_plan 21
 check "the module loads" mts_load
 if [ ! -d $MTS_DEBUGFS/fail_reserve ]; then
 	if zcat /proc/config.gz | grep -q '^CONFIG_FAULT_INJECTION_DEBUG_FS=y'; then
@@ -53,7 +67,7 @@ if [ ! -d $MTS_DEBUGFS/fail_reserve ]; then
 	else
 		ktap_skip "fail_reserve" "no CONFIG_FAULT_INJECTION_DEBUG_FS"
 	fi
-	for what in 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19; do
+	for what in 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		ktap_skip "part $what" "no fault injection"
 	done
 	wait_for 20 mts_offline
@@ -105,6 +119,8 @@ check "so far no fault has come again and again" not_repeated
 mts_release
 inject fail_reserve 100
 inject fail_migrate 100
+echo 100 >$MTS_DEBUGFS/policy/fault_wait_ms
+check "a fault that can't be resolved backs off" backs_off
 echo 1 >$MTS_DEBUGFS/policy/fault_wait_ms
 check "a fault that never succeeds comes again" repeats
 echo 20 >$MTS_DEBUGFS/policy/fault_wait_ms
