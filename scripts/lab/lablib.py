@@ -183,6 +183,24 @@ def read_text(path):
         return ""
 
 
+def dump_tree(vm_options, rundir):
+    """(path of the device tree that QEMU makes for a machine, given by options of
+    scripts/vm, or None; what was said)"""
+    os.makedirs(rundir)
+    tree = os.path.join(rundir, "machine.dtb")
+    # QEMU ends after the dump: to scripts/vm, a machine that died
+    done = subprocess.run([os.path.join(SCRIPTS, "vm"), *vm_options, "--rundir", rundir,
+                           "--machine", "dumpdtb=" + tree], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return (tree if os.path.isfile(tree) else None), done.stdout
+
+
+def case_machine(path):
+    """Which dts/bad/base-NAME.dts a case of dts/bad or dts/good is for; '' for base.dts."""
+    named = re.search(r"machine: (\w+)", read_text(path))
+    return named.group(1) if named else ""
+
+
 def by_commit(items, name):
     """The items in an order that is another one for each commit, but no other for the same;
     name() tells them apart."""

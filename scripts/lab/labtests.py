@@ -341,11 +341,9 @@ def edit_tree(entry, rundir, artifacts):
     if not name:
         return []
     dump, tree = os.path.join(rundir, "dump"), os.path.join(rundir, "edited.dtb")
-    own = os.path.join(dump, "machine.dtb")
-    os.makedirs(dump)
-    # QEMU ends after the dump: to scripts/vm, a machine that died.
-    call([os.path.join(SCRIPTS, "vm"), "--show", "none", *entry.vm_args(dump, artifacts),
-          "--machine", "dumpdtb=" + own], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    own, said = lablib.dump_tree(["--show", "none", *entry.vm_args(dump, artifacts)], dump)
+    if not own:
+        die(f"{entry.name}: no device tree: {said.strip()}")
     status, errors = call([os.path.join(SCRIPTS, "check", "make-bad-dtb"), name, own, tree],
                           stderr=subprocess.PIPE)
     if status:
