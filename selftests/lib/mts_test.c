@@ -1224,6 +1224,37 @@ bool mts_thp_enable(void)
 	return !mts_write_file(THP_SYSFS "/defrag", "madvise");
 }
 
+static const char * const khugepaged[] = {
+	THP_SYSFS "/khugepaged/pages_to_scan",
+	/* What changes this wakes it up, for as many pages */
+	THP_SYSFS "/khugepaged/scan_sleep_millisecs",
+};
+
+static char khugepaged_was[ARRAY_SIZE(khugepaged)][32];
+
+static void khugepaged_goes_on(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(khugepaged); i++)
+		mts_write_file(khugepaged[i], khugepaged_was[i]);
+}
+
+void mts_khugepaged_rest(void)
+{
+	size_t i;
+
+	if (khugepaged_was[0][0])
+		return;
+	for (i = 0; i < ARRAY_SIZE(khugepaged); i++)
+		if (mts_read_file(khugepaged[i], khugepaged_was[i],
+				  sizeof(khugepaged_was[i])) <= 0)
+			return;
+	mts_write_file(khugepaged[0], "1");
+	mts_write_file(khugepaged[1], "1000000");
+	atexit(khugepaged_goes_on);
+}
+
 bool mts_mthp_enable(unsigned int kib)
 {
 	char path[128];

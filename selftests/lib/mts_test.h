@@ -294,6 +294,11 @@ bool mts_huge_is_pmd(void);
 /* Kernel options: the folio sizes that madvise(MADV_HUGEPAGE) gives. */
 bool mts_thp_enable(void);
 bool mts_mthp_enable(unsigned int kib);
+/*
+ * Until the program ends khugepaged does next to nothing: it makes huge pages of what
+ * a test has made of smaller folios, some seconds later.
+ */
+void mts_khugepaged_rest(void);
 
 /*
  * One real tag check in synchronous mode: loads one byte with the given

@@ -546,6 +546,7 @@ int main(int argc, char **argv)
 	}
 	zram = !zram_make(64UL << 20) && !swapon(ZRAM, 0);
 	mts_thp_enable();
+	mts_khugepaged_rest();
 	if (!mts_mthp_enable(64))
 		size_missing[CONT] = "no 64 KiB folios";
 	if (!mts_huge_is_pmd())

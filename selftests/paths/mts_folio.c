@@ -117,6 +117,7 @@ int main(void)
 		mts_release();
 	before = mts_stat("blocks_reserved");
 	test("huge pages", mts_huge_size, 4);
+	mts_khugepaged_rest();
 	if (mts_mthp_enable(64)) {
 		/* Too few to be a huge page instead */
 		test("64 KiB", 65536, 24);

@@ -182,6 +182,7 @@ int main(void)
 		test_cow("a huge page", p, huge, mts_huge_size);
 	else
 		ktap_skip("no huge page", "a huge page");
+	mts_khugepaged_rest();
 	if (mts_mthp_enable(64)) {
 		p = mts_map(256 * mts_page_size, PROT_TAGGED, 0, 65536);
 		madvise(p, 256 * mts_page_size, MADV_HUGEPAGE);

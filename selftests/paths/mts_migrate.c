@@ -46,6 +46,7 @@ static void make_buffers(void)
 	int kind, fd;
 
 	bind_to(0);
+	mts_khugepaged_rest();
 	mts_mthp_enable(64);
 	mts_thp_enable();
 	for (kind = 0; kind < NR_KINDS; kind++) {

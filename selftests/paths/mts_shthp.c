@@ -245,6 +245,8 @@ int main(void)
 	mts_load_regions();
 	ktap_begin(6);
 	mts_thp_enable();
+	/* Also of shared memory, whatever shmem_enabled says */
+	mts_khugepaged_rest();
 	steps = shared_memory(mts_page_size);
 	shmem_folios("never", "always");
 	test("64 KiB folios", 65536, false);

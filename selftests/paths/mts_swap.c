@@ -261,6 +261,7 @@ static void test_large(const char *what, unsigned int kib, size_t len)
 	size_t folio = kib ? kib << 10 : len, out, bad, i;
 	int round;
 
+	mts_khugepaged_rest();
 	mts_thp_enable();
 	if (kib && !mts_mthp_enable(kib)) {
 		ktap_skip("no folios of that size", "%s", what);
