@@ -630,8 +630,8 @@ void mts_pin_flush(void);
 /* repeat.c */
 void mts_repeat_note(unsigned long pfn);
 unsigned int mts_repeated_max(void);
-unsigned int mts_backoff_shift(void);
-void mts_backoff_note(bool in_vain);
+unsigned int mts_waits_in_vain(void);
+void mts_waits_note(unsigned int nr);
 
 /* offline.c */
 int mts_take_all(void);

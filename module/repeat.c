@@ -10,7 +10,6 @@
  */
 #include <linux/hash.h>
 #include <linux/jiffies.h>
-#include <linux/minmax.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
@@ -74,10 +73,6 @@ unsigned int mts_repeated_max(void)
 	return READ_ONCE(repeated_max);
 }
 
-/* Waits in vain after which the next ones are twice as long, and how often that goes on */
-#define BACKOFF_WAITS	4
-#define BACKOFF_MAX	3
-
 /* How often a task has waited in vain. Two may share a slot here, too. */
 static struct mts_backoff {
 	pid_t pid;
@@ -91,35 +86,33 @@ static struct mts_backoff *backoff_of(pid_t pid)
 }
 
 /**
- * mts_backoff_shift() - how much longer than usual is the current task to wait?
+ * mts_waits_in_vain() - how often has the current task waited in vain just now?
  *
  * Context: Process context.
- * Return: log2 of how many times as long.
+ * Return: the number of waits in a row, the last of which ended in this second.
  */
-unsigned int mts_backoff_shift(void)
+unsigned int mts_waits_in_vain(void)
 {
 	pid_t pid = task_pid_nr(current);
 	struct mts_backoff *b = backoff_of(pid);
 
 	if (READ_ONCE(b->pid) != pid || time_after(jiffies, READ_ONCE(b->last) + HZ))
 		return 0;
-	return min(READ_ONCE(b->nr) / BACKOFF_WAITS, BACKOFF_MAX);
+	return READ_ONCE(b->nr);
 }
 
 /**
- * mts_backoff_note() - the current task has waited
- * @in_vain:	and what it waits for has not come
+ * mts_waits_note() - the current task has waited
+ * @nr:		how often in vain by now
  *
  * Context: Process context.
  */
-void mts_backoff_note(bool in_vain)
+void mts_waits_note(unsigned int nr)
 {
 	pid_t pid = task_pid_nr(current);
 	struct mts_backoff *b = backoff_of(pid);
-	bool again = READ_ONCE(b->pid) == pid &&
-		     time_before_eq(jiffies, READ_ONCE(b->last) + 2 * HZ);
 
-	WRITE_ONCE(b->nr, in_vain ? (again ? READ_ONCE(b->nr) : 0) + 1 : 0);
+	WRITE_ONCE(b->nr, nr);
 	WRITE_ONCE(b->pid, pid);
 	WRITE_ONCE(b->last, jiffies);
 }

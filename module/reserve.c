@@ -16,6 +16,7 @@
 #include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/memory_hotplug.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/page-flags.h>
 #include <linux/pagemap.h>
@@ -38,6 +39,10 @@
  * up no other before all of them do.
  */
 #define MTS_NR_TAKERS		8
+
+/* Waits in vain after which the next ones are twice as long, and how often that goes on */
+#define BACKOFF_WAITS		4
+#define BACKOFF_MAX		3
 
 /* Attempts to empty storage that is in use, where waiting is allowed */
 #define RESERVE_TRIES		3
@@ -551,8 +556,12 @@ int mts_move(unsigned long pfn, unsigned long ip)
  */
 int mts_wait(void)
 {
+	unsigned int nr = mts_waits_in_vain();
+	bool done;
+
 	mts_count(MTS_STAT_FAULTS_RETRIED);
-	mts_backoff_note(!mts_wait_for_takers(mts_backoff_shift()));
+	done = mts_wait_for_takers(min(nr / BACKOFF_WAITS, BACKOFF_MAX));
+	mts_waits_note(done ? 0 : nr + 1);
 	return 0;
 }
 
