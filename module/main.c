@@ -241,9 +241,12 @@ static int __init mts_init(void)
 	ret = mts_scrub_init();
 	if (ret)
 		goto exit_pool;
-	ret = mts_requests_init();
+	ret = mts_lru_init();
 	if (ret)
 		goto exit_scrub;
+	ret = mts_requests_init();
+	if (ret)
+		goto exit_lru;
 	ret = mts_balance_init();
 	if (ret)
 		goto exit_requests;
@@ -273,6 +276,8 @@ exit_balance:
 	mts_balance_exit();
 exit_requests:
 	mts_requests_exit();
+exit_lru:
+	mts_lru_exit();
 exit_scrub:
 	mts_scrub_exit();
 exit_pool:
@@ -292,6 +297,7 @@ static void __exit mts_exit(void)
 	mts_worker_exit();
 	mts_balance_exit();
 	mts_requests_exit();
+	mts_lru_exit();
 	mts_scrub_exit();
 	mts_pool_exit();
 	mts_firmware_exit();

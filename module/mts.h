@@ -627,6 +627,11 @@ void mts_pin_put(void);
 void mts_pin_release(struct page *page);
 void mts_pin_flush(void);
 
+/* lru.c */
+void mts_lru_drain(void);
+int mts_lru_init(void);
+void mts_lru_exit(void);
+
 /* repeat.c */
 void mts_repeat_note(unsigned long pfn);
 unsigned int mts_repeated_max(void);

@@ -539,6 +539,8 @@ int mts_move(unsigned long pfn, unsigned long ip)
 	} else if (!mts_reserve(pfn, 1, current_effort(), mts_site_get(ip))) {
 		return 0;
 	}
+	/* It may be in the LRU batch of a CPU */
+	mts_lru_drain();
 	/* And where to move it */
 	atomic_cmpxchg(&targets_wanted, 0, 1);
 	return -EBUSY;

@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/uio.h>
 
 #include "mts_fuse.h"
 
@@ -43,6 +44,7 @@ static struct shared {
 	volatile u64 steps;	/* pages that got tags */
 	volatile u64 pieces;	/* calls of madvise() and mprotect() before that */
 	volatile u64 go;	/* start */
+	volatile u64 alone;	/* the others have gone */
 	volatile u64 done;	/* all of them have */
 	volatile u64 answer;	/* no READ waits any more */
 	volatile u64 quit;
@@ -105,31 +107,72 @@ static void work_by_ptrace(void)
 	}
 }
 
-static void work_by_touch(enum how how)
-{
-	size_t len = WORK_PAGES * mts_page_size, i;
+/* More are a full batch, which is drained */
+#define BATCH_PAGES	16
 
-	work = mts_map(len, how == LATE ? PROT_RW : PROT_TAGGED, 0, 0);
-	madvise(work, len, MADV_NOHUGEPAGE);
-	if (how == LATE) {
-		for (i = 0; i < len; i += PIECE) {
-			if (madvise(work + i, PIECE, MADV_POPULATE_WRITE))
-				mts_die("populate");
-			sh->pieces++;
+/*
+ * Some pages are in the LRU batch of a CPU that has no reason to drain it, and can't
+ * move from where they are; those of them must that are served by storage which is
+ * locked. Whoever ends drains the batch of his CPU.
+ */
+static void put_into_batch(void)
+{
+	size_t step = WORK_PAGES / BATCH_PAGES * mts_page_size;
+	double end = mts_now() + patience();
+	int i, pass;
+	char byte;
+
+	while (!sh->alone && mts_now() < end)
+		usleep(5000);
+	mts_pin(mts_cpus() - 1);
+	/* The kernel looks at them for the first time, and for the second */
+	for (pass = 0; pass < 2; pass++)
+		for (i = 0; i < BATCH_PAGES; i++) {
+			struct iovec there = { work + i * step, 1 };
+			struct iovec here = { &byte, 1 };
+
+			if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != 1)
+				mts_die("process_vm_readv");
 		}
-		for (i = 0; i < len; i += PIECE) {
-			if (mprotect(work + i, PIECE, PROT_TAGGED))
-				mts_die("mprotect");
-			sh->pieces++;
-		}
-	}
-	for (i = 0; i < WORK_PAGES; i++) {
+	mts_pin(0);
+}
+
+static void touch_pages(size_t first, size_t each)
+{
+	size_t i;
+
+	for (i = first; i < WORK_PAGES; i += each) {
 		char *page = work + i * mts_page_size;
 
 		*(volatile u64 *)page = WORD(i);
 		mte_stg(mte_ptr(page, TAG(i)));
 		sh->steps++;
 	}
+}
+
+static void work_by_touch(enum how how)
+{
+	size_t len = WORK_PAGES * mts_page_size, i;
+
+	work = mts_map(len, how == LATE ? PROT_RW : PROT_TAGGED, 0, 0);
+	madvise(work, len, MADV_NOHUGEPAGE);
+	if (how != LATE) {
+		touch_pages(0, 1);
+		return;
+	}
+	for (i = 0; i < len; i += PIECE) {
+		if (madvise(work + i, PIECE, MADV_POPULATE_WRITE))
+			mts_die("populate");
+		sh->pieces++;
+	}
+	for (i = 0; i < len; i += PIECE) {
+		if (mprotect(work + i, PIECE, PROT_TAGGED))
+			mts_die("mprotect");
+		sh->pieces++;
+	}
+	touch_pages(1, 2);
+	put_into_batch();
+	touch_pages(0, 2);
 }
 
 static bool work_ok(enum how how)
@@ -361,6 +404,7 @@ static void test(enum how how)
 	locked = locked_in_storage();
 	sh->go = 1;
 	others = others_go_on(pid);
+	sh->alone = 1;
 	ok = server_done(pid);
 	if (mts_online() && locked < FILE_BYTES / mts_page_size / 2) {
 		ktap_note("too few folios in tag storage to show anything");
@@ -403,6 +447,8 @@ int main(void)
 		printf("KTAP version 1\n1..0 # SKIP no FUSE\n");
 		return KSFT_SKIP;
 	}
+	/* Before each of its rounds it has all CPUs drain their LRU batches */
+	mts_khugepaged_rest();
 	ktap_begin(3 * NR_HOWS);
 	sh = shared_memory(mts_page_size);
 	for (how = 0; how < NR_HOWS; how++)
