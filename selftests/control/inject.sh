@@ -73,7 +73,7 @@ ktap_ok "fail_reserve is there"
 
 check "a half of all reservations fails" inject fail_reserve 50
 check "... tags are right" ./mts_touch
-check "... also with many threads" ./mts_smp 1
+check "... also with many threads" ./mts_smp 1 5
 if [ "$(mts_stat reserve_failed_busy)" -gt 0 ]; then
 	ktap_ok "... and they have failed: $(mts_stat reserve_failed_busy)"
 else
