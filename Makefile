@@ -69,7 +69,8 @@ test-kernels:
 
 bench:
 	@$(SCRIPTS)/setup $@ $(DEBIAN)
-	@$(if $(DEBIAN),$(SCRIPTS)/bench-debian --guest $(GUEST) $(BENCHFLAGS),\
+	@$(if $(DEBIAN),$(SCRIPTS)/bench-debian --guest $(GUEST) \
+		$(if $(ONLY),--programs "$(ONLY)") $(BENCHFLAGS),\
 		$(SCRIPTS)/bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCHFLAGS))
 
 torture:
