@@ -4,13 +4,13 @@
 # one message that says why, and nothing else changes.
 #
 # usage: refuse CASE ERRNO MESSAGE [PARAMETER]
-#        refuse good BLOCKS MESSAGE [PARAMETER]
+#        refuse good KIB MESSAGE [PARAMETER]
 #
 # MESSAGE is part of the one line the module is to print, with "_" for a space and
 # "+" for a comma: arguments come from the kernel's command line. In PARAMETER, of
 # insmod, ";" is a comma. CASE is only told; scripts/check/refuse boots each case of
 # dts/bad/expect this way. CASE "good": the module must accept it, lend at least
-# BLOCKS blocks and print MESSAGE, if that isn't "-".
+# KIB of tag storage and print MESSAGE, if that isn't "-".
 #
 # shellcheck disable=SC1091 # lib.sh is beside it in the guest
 
@@ -95,8 +95,8 @@ grown() {
 }
 
 lent() {
-	_n=$(($(mts_stat blocks_released) + $(mts_stat blocks_spare)))
-	echo "$_n blocks lent"
+	_n=$(($(mts_stat released_bytes) / 1024))
+	echo "$_n KiB lent"
 	[ "$_n" -ge "$errno" ]
 }
 
@@ -122,7 +122,7 @@ accept() {
 	check "the module loads" mts_load ${param:+"$param"}
 	check "the message" says
 	check "MemTotal grows" grown
-	check "blocks are lent" lent
+	check "storage is lent" lent
 	# Where nothing is to be had nothing can be used
 	check "they can be used" "$([ "$errno" = 0 ] && echo true || echo uses)"
 	# Not mts_audit: it has the geometry from the tree, which may be another one
