@@ -13,7 +13,7 @@ static int prot;
 
 struct kind {
 	const char *what[3];	/* names of the times */
-	/* One pass, whose memory is at p, aligned to 2 MiB. Adds to ns, in that order. */
+	/* One pass, whose memory is at p, aligned to huge pages. Adds to ns, in that order. */
 	void (*pass)(char *p, u64 ns[3]);
 };
 
@@ -129,7 +129,7 @@ static const struct {
 int kind_main(int argc, char **argv)
 {
 	const struct kind *kind = NULL;
-	size_t passes, pass, pages, i;
+	size_t passes, pass, pages, i, align = MIB(2);
 	u64 ns[3] = { 0 };
 
 	for (i = 0; argc > 3 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -139,17 +139,22 @@ int kind_main(int argc, char **argv)
 		mts_die("kind NAME PROT MIB PASSES");
 	prot = bench_prot(argv[1]);
 	bytes = MIB(bench_number(argv[2]));
+	/* Collapsed is to what a PMD maps, 32 MiB with 16K pages; other huge pages have 2 MiB */
+	if (kind->pass == collapse_pass)
+		align = mts_huge_size;
+	if (bytes < align)
+		bytes = align;
 	pages = bytes / mts_page_size;
 	passes = bench_number(argv[3]);
 	bench_folios("2m");
 	for (pass = 0; pass < passes; pass++) {
-		char *map = bench_map(2 * bytes + MIB(2), prot);
-		char *p = bench_align(map + bytes);
+		char *map = bench_map(2 * bytes + align, prot);
+		char *p = (char *)(((u64)map + bytes + align - 1) & ~(align - 1));
 
 		if (pass == 1)
 			memset(ns, 0, sizeof(ns));
 		kind->pass(p, ns);
-		munmap(map, 2 * bytes + MIB(2));
+		munmap(map, 2 * bytes + align);
 	}
 	bench_folios(NULL);
 	for (i = 0; i < 3 && kind->what[i]; i++)
