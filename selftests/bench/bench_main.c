@@ -127,7 +127,9 @@ void bench_folios(const char *size)
 	bool small = size && strcmp(size, "2m");
 
 	bench_write(THP_2M "/enabled", !size ? "inherit" : small ? "never" : "madvise");
-	bench_write(THP_64K "/enabled", small ? "madvise" : "never");
+	/* With 64K pages these are no folios */
+	if (mts_page_size < KIB(64))
+		bench_write(THP_64K "/enabled", small ? "madvise" : "never");
 }
 
 void bench_msleep(unsigned int ms)

@@ -135,8 +135,8 @@ static size_t pack_start(char **argv)
 	if (control.procs < 1 || control.procs > BENCH_MAX_PROCS)
 		mts_die("PROCS");
 	control.pages = total / control.procs;
-	/* Frames below 16 GiB, from 0 */
-	control.nr_blocks = (16UL << 30) / mts_page_size / 32;
+	/* Frames below 32 GiB, from 0 */
+	control.nr_blocks = (32UL << 30) / mts_page_size / 32;
 	control.blocks = bench_shared(control.nr_blocks);
 	control.step = bench_shared(sizeof(*control.step));
 	memset(control.blocks, 0, control.nr_blocks);
@@ -154,13 +154,18 @@ static size_t pack_start(char **argv)
 	return total;
 }
 
-/* Blocks that are reserved without us, or -1 */
-static long long blocks_before(void)
+/* Blocks that are reserved without us, or -1. False where nothing is lent: no pageblock */
+static bool blocks_before(long long *before)
 {
+	*before = -1;
 	if (!mts_online())
-		return -1;
+		return true;
 	mts_release();
-	return mts_stat("blocks_reserved");
+	*before = mts_stat("blocks_reserved");
+	if (mts_stat("released_bytes"))
+		return true;
+	bench_cannot("no tag storage can be lent");
+	return false;
 }
 
 /* pack PROCS PAGES N */
@@ -172,7 +177,8 @@ int pack_main(int argc, char **argv)
 
 	if (argc < 3)
 		mts_die("pack PROCS PAGES N");
-	before = blocks_before();
+	if (!blocks_before(&before))
+		return 0;
 	total = pack_start(argv);
 	say_blocks("full", total / 32.0, before);
 	turn(STEP_FREE);
@@ -210,7 +216,8 @@ int repack_main(int argc, char **argv)
 			bench_write(MTS_DEBUGFS "/policy/pass_interval_ms", "60000");
 		}
 	}
-	before = blocks_before();
+	if (!blocks_before(&before))
+		return 0;
 	total = MIB(bench_number(argv[3]));
 	if (total) {
 		char *p = bench_map(total, PROT_RW);
