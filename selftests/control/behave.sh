@@ -72,11 +72,11 @@ if [ "$(./mts_tool page)" -eq 65536 ]; then
 	echo 100000 >/proc/sys/vm/percpu_pagelist_high_fraction
 fi
 used_first() {
-	n=$(inside $data)
+	n=$(inside "$data")
 	[ "$n" -ge 50 ]
 }
 used_last() {
-	n=$(inside $data)
+	n=$(inside "$data")
 	[ "$n" -le 2 ]
 }
 knob data_use first
@@ -98,7 +98,7 @@ echo always >$huge
 check_here "... none of what has tags" no_tags_there
 echo "$usual" >$huge
 knob data_use last-resort
-echo "# data_use=last-resort: at first $(inside $data) % of data in tag storage"
+echo "# data_use=last-resort: at first $(inside "$data") % of data in tag storage"
 if wait_for 20 used_last; then
 	ktap_ok "data_use=last-resort: $n %, there is other memory"
 else
