@@ -78,8 +78,8 @@ PAGES_SKIPS = {"16k": [r"\(for 4K pages\)$"],
                        r"\(it made no huge page\)$",
                        r"\(memory is too small for huge pages\)$",
                        r"^mts_split \(all of it\)$",
-                       # It is about huge pages alone
-                       r"^mts_cost \(all of it\)$"]}
+                       # They are about huge pages alone
+                       r"^mts_(cost|collapse|shthp) \(all of it\)$"]}
 # What may come with a class, without being a second failure.
 COMPANIONS = {"taint", "oops", "panic", "warn", "bug", "trace", "timeout", "no_verdict",
               "vm_died"}

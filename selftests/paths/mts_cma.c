@@ -13,8 +13,11 @@
 /* One allocation of the device that owns the area */
 #define PIECE		(SZ_2M / mts_page_size)
 #define MIB_PAGES	((1UL << 20) / mts_page_size)
-/* Kept free for what can't use CMA areas, so that these stay free; pages in 2 s */
-#define FULL_KIB	(32LL << 10)
+/*
+ * Kept free for what can't use CMA areas, so that these stay free; pages in 2 s. With
+ * 64K pages what the counters of CPUs are behind is more than an eighth of 32 MiB.
+ */
+#define FULL_KIB	((mts_page_size < 65536 ? 32LL : 128LL) << 10)
 #define FULL_MOVED	512
 #define DATA(i)		(0x636d61UL * 8 + (i) * 8)
 #define TAGS(i)		(0x746167UL * 8 + (i) * 8)
@@ -265,8 +268,8 @@ static void test_full(void)
 	madvise(p, max * mts_page_size, MADV_NOHUGEPAGE);
 	/* Less than kswapd wants (5/4), more than is kept (1), for what can't use CMA */
 	for (i = 0; i < max; i++) {
-		if (i % 64 == 0 && mts_meminfo("MemFree") - mts_meminfo("CmaFree") <
-		    low * 9 / 8)
+		if (i * mts_page_size % (64 << 12) == 0 &&
+		    mts_meminfo("MemFree") - mts_meminfo("CmaFree") < low * 9 / 8)
 			break;
 		p[i * mts_page_size] = 1;
 	}

@@ -243,6 +243,11 @@ int main(void)
 {
 	mts_need_mte();
 	mts_load_regions();
+	if (!mts_huge_is_pmd()) {
+		ktap_begin(1);
+		ktap_skip("no huge page", "neither are 64 KiB a large folio");
+		return ktap_end();
+	}
 	ktap_begin(6);
 	mts_thp_enable();
 	/* Also of shared memory, whatever shmem_enabled says */
