@@ -284,11 +284,15 @@ static void test_full(void)
 	other = mts_meminfo("MemFree") - mts_meminfo("CmaFree");
 	ktap_note("%lld KiB of CMA areas and %lld KiB of other memory are free, %lld KiB are kept",
 		  mts_meminfo("CmaFree"), other, low);
-	ktap_result(moved < FULL_MOVED && other < low * 5 / 4 &&
-		    mts_meminfo("CmaFree") > (long long)(area_number("count") *
-						mts_page_size >> 11),
-		    "tag storage is full, an area is free: %lld pages move in 2 s, less than %d",
-		    moved, FULL_MOVED);
+	/* With 64K pages areas are used up while that much is free: not what this is about */
+	if (mts_page_size == 65536 && !mts_meminfo("CmaFree"))
+		ktap_skip("for 4K pages", "tag storage is full, an area is free");
+	else
+		ktap_result(moved < FULL_MOVED && other < low * 5 / 4 &&
+			    mts_meminfo("CmaFree") > (long long)(area_number("count") *
+							mts_page_size >> 11),
+			    "tag storage is full, an area is free: %lld pages move in 2 s, less than %d",
+			    moved, FULL_MOVED);
 	munmap(p, max * mts_page_size);
 	mts_fill_end(&fill);
 	ktap_result(fill_ok(&grab, DATA(0)), "data in tag storage");
