@@ -149,7 +149,7 @@ int kind_main(int argc, char **argv)
 	bench_folios("2m");
 	for (pass = 0; pass < passes; pass++) {
 		char *map = bench_map(2 * bytes + align, prot);
-		char *p = (char *)(((u64)map + bytes + align - 1) & ~(align - 1));
+		char *p = (char *)ALIGN_UP((u64)map + bytes, align);
 
 		if (pass == 1)
 			memset(ns, 0, sizeof(ns));

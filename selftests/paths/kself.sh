@@ -77,7 +77,8 @@ run() {
 }
 
 for prog; do
-	if [ "$(expected "$prog")" = "- - -" ]; then
+	want=$(expected "$prog")
+	if [ "$want" = "- - -" ]; then
 		ktap_skip "$prog" "for 4K pages"
 		continue
 	fi
@@ -93,7 +94,6 @@ for prog; do
 		tries=$((tries + 1))
 	done
 	got=$(count $out)
-	want=$(expected "$prog")
 	if [ -n "$want" ] && [ "$got" = "$want" ]; then
 		ktap_ok "$prog: passed, skipped, failed: $got"
 		continue

@@ -236,6 +236,10 @@ static void test_offline(const char *what, bool huge)
 	struct mts_buf b;
 	bool is_huge;
 
+	if (huge && !mts_huge_is_pmd()) {
+		ktap_skip("no huge page", "soft offline of pages of one");
+		return;
+	}
 	memset(&b, 0, sizeof(b));
 	if (huge) {
 		b.pages = mts_huge_size / mts_page_size;
@@ -247,11 +251,6 @@ static void test_offline(const char *what, bool huge)
 				break;
 			munmap(b.p, mts_huge_size);
 			mts_write_file("/proc/sys/vm/compact_memory", "1");
-		}
-		if (!mts_huge_is_pmd()) {
-			ktap_skip("no huge page", "soft offline of pages of one");
-			munmap(b.p, mts_huge_size);
-			return;
 		}
 		bad += !is_huge || mts_folios(b.p, mts_huge_size, mts_huge_size) != 1;
 		if (bad)
